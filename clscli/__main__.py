@@ -1,0 +1,5 @@
+"""`python -m clscli` is `clscli`."""
+
+from clscli.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""The command line. Each command is a thin shell in its own file; nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from clscli import __version__
+from clscli.cli.eval import eval_command
+from clscli.cli.list import list_command
+from clscli.cli.predict import predict_command
+from clscli.cli.train import train_command
+from clscli.errors import ClscliError
+
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+app = typer.Typer(
+    name="clscli",
+    no_args_is_help=True,
+    context_settings=_HELP,
+    pretty_exceptions_enable=False,  # what is unexpected keeps Python's own traceback
+    rich_markup_mode=None,  # plain help is drawn in a fifth of the time, and can be searched
+    epilog="First steps: clscli train demo",
+)
+app.command("train", context_settings=_HELP)(train_command)
+app.command("eval", context_settings=_HELP)(eval_command)
+app.command("predict", context_settings=_HELP)(predict_command)
+app.command("list", context_settings=_HELP)(list_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clscli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train and use image classifiers: one TOML spec, components by pip install."""
+
+
+def main() -> None:
+    """Run the command line. Expected errors become one message on stderr and their exit code."""
+    try:
+        app()
+    except ClscliError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: not an error, and there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

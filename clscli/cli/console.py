@@ -1,0 +1,84 @@
+"""How commands speak: results on stdout, everything else on stderr, bars only where somebody watches."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from clscli.engine.loop import Observer
+
+
+def say(text: str) -> None:
+    """Write a line for a person, on stderr."""
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def follow() -> Iterator[Observer]:
+    """Show what the engine logs, and a progress bar if stderr is a terminal, while it runs.
+
+    Texts are never read as rich markup: they hold paths, class names and exceptions.
+    """
+    from clscli.engine.loop import Observer  # imports torch: only commands that compute come here
+
+    log = logging.getLogger("clscli")
+    log.setLevel(logging.INFO)
+    if not sys.stderr.isatty():
+        with _handler(log, logging.StreamHandler(sys.stderr)):
+            yield Observer()
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    class Bar(Observer):
+        """Move a bar from batch to batch."""
+
+        def __init__(self, progress: Progress) -> None:
+            self.progress = progress
+            self.task: TaskID | None = None
+
+        def begin(self, what: str, num_images: int) -> None:
+            if self.task is not None:
+                self.progress.remove_task(self.task)
+            self.task = self.progress.add_task(what, total=num_images)
+
+        def tick(self, num_images: int) -> None:
+            if self.task is not None:
+                self.progress.advance(self.task, num_images)
+
+    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+    class Above(logging.Handler):
+        """Print log lines above the bar."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(self.format(record))
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress, _handler(log, Above()):
+        yield Bar(progress)
+
+
+@contextmanager
+def _handler(log: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+    handler.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

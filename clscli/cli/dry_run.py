@@ -1,0 +1,72 @@
+"""`clscli train --dry-run`: everything that is known before the first step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from clscli.engine.device import choose_device, device_name
+from clscli.engine.prepare import Plan, prepare
+from clscli.reports.text import format_table
+from clscli.spec import read_training_draft, render_spec, resolve
+from clscli.spec.check import check_structure
+
+# More classes than this do not fit a terminal; --json has them all.
+_MAX_CLASSES = 40
+
+
+def show_dry_run(
+    source: str | dict[str, object],
+    data: Path | None,
+    sets: list[str],
+    unsets: list[str],
+    device: str,
+    as_json: bool,
+) -> None:
+    """Prepare a run, print what it would be, and leave nothing behind."""
+    chosen = choose_device(device)
+    draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
+    plan = prepare(resolve(draft, check_structure(draft)))
+    if as_json:
+        typer.echo(json.dumps(_as_json(plan, str(chosen)), ensure_ascii=False))
+        return
+    typer.echo(render_spec(plan.spec.values, plan.spec.draft))
+    typer.echo(_model_table(plan))
+    typer.echo("")
+    typer.echo(_data_table(plan))
+    typer.echo("")
+    typer.echo(f"would train on {device_name(chosen)}")
+
+
+def _model_table(plan: Plan) -> str:
+    rows = [(stage.name, " ".join(_shape(s) for s in stage.shapes)) for stage in plan.stages]
+    table = format_table(("part", "gives, for a batch of B"), rows)
+    return f"{table}\n{plan.num_parameters:,} parameters, {plan.num_trained:,} of them trained"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['B', *map(str, shape[1:])])})"
+
+
+def _data_table(plan: Plan) -> str:
+    train, val = plan.data.train.class_counts, plan.data.val.class_counts
+    rows = [(n, str(t), str(v)) for n, t, v in zip(plan.data.classes, train, val, strict=True)]
+    if len(rows) > _MAX_CLASSES:
+        rows = [*rows[:_MAX_CLASSES], (f"... {len(rows) - _MAX_CLASSES} more classes", "", "")]
+    rows.append(("all", str(sum(train)), str(sum(val))))
+    return format_table(("class", "training pictures", "validation pictures"), rows, right=(1, 2))
+
+
+def _as_json(plan: Plan, device: str) -> dict[str, Any]:
+    counts = zip(plan.data.classes, plan.data.train.class_counts, plan.data.val.class_counts, strict=True)
+    return {
+        "spec": plan.spec.values,
+        "parameters": plan.num_parameters,
+        "trained_parameters": plan.num_trained,
+        "parts": [{"name": s.name, "shapes": [list(x[1:]) for x in s.shapes]} for s in plan.stages],
+        "data": [{"class": name, "train": train, "val": val} for name, train, val in counts],
+        "device": device,
+    }

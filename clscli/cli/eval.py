@@ -1,0 +1,59 @@
+"""`clscli eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clscli.cli.console import follow, say
+from clscli.cli.options import Ckpt, Device, Json, complete_split
+from clscli.errors import UsageError
+
+
+def eval_command(
+    ckpt: Ckpt,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Labelled pictures (default: those that it was trained with)."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="val, test or train.", autocompletion=complete_split)
+    ] = "val",
+    device: Device = "auto",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write metrics, tables and the confusion matrix there.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a checkpoint on labelled pictures: accuracy, a table of the classes, the confusion matrix."""
+    if split not in ("val", "test", "train"):
+        raise UsageError(f"--split {split}: there are val, test and train")
+    _check_file(ckpt)
+    from clscli.engine.evaluation import evaluate
+    from clscli.reports.tables import format_evaluation, write_evaluation
+
+    with follow() as observer:
+        result = evaluate(ckpt, data=data, split=split, device=device, observer=observer)
+    for path, reason in result.unreadable:
+        say(f"{path}: {reason}")
+    document = json.dumps(result.as_json(), ensure_ascii=False)
+    if out is not None:
+        from clscli.reports.plots import draw_confusion
+
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--out {out}: cannot be made: {error.strerror}") from None
+        write_evaluation(result, document, out)
+        draw_confusion(result.confusion, result.classes, out / "confusion.png")
+        say(f"wrote metrics.json, per_class.csv, confusion.csv and confusion.png to {out}")
+    typer.echo(document if as_json else format_evaluation(result))
+
+
+def _check_file(ckpt: Path) -> None:
+    """Say that a checkpoint does not exist before torch is imported."""
+    if not ckpt.exists():
+        raise UsageError(f"--ckpt {ckpt}: no such file")

@@ -1,0 +1,146 @@
+"""`clscli list`: what is installed, from packaging metadata; only `list KIND NAME` and `--check` import it."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from clscli.cli.options import Json, complete_kind, complete_name
+from clscli.errors import ClscliError, UsageError
+from clscli.plugins import KINDS, NAME, Component, find_components, incompatibility, load, near_names, resolve
+from clscli.reports.text import format_table
+
+
+def list_command(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help=", ".join(KINDS) + ".", autocompletion=complete_kind),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME|PATTERN]",
+            help="One component, or a pattern such as 'resnet*'.",
+            autocompletion=complete_name,
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Import everything; exit with 1 if something is broken.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the installed components, or show one with its parameters."""
+    if kind is not None and kind not in KINDS:
+        near = near_names(kind, KINDS)
+        raise UsageError(
+            f"no kind '{kind}' -- " + (f"did you mean {near}?" if near else f"there are: {', '.join(KINDS)}")
+        )
+    components = find_components(kind)
+    if name is not None:
+        if not any(sign in name for sign in "*?["):
+            component = resolve(str(kind), name)
+            if not check and not as_json:
+                from clscli.reports.component import describe_component
+
+                typer.echo(describe_component(component))
+                return
+            components = [component]
+        else:
+            components = [
+                c for c in components if fnmatch.fnmatch(c.name, name) or fnmatch.fnmatch(c.qualified, name)
+            ]
+            if not components:
+                raise UsageError(f"no {kind} match '{name}'")
+    rows = [_row(component, check) for component in components]
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+    elif kind is None and not check:
+        typer.echo(_summary(components))
+    else:
+        typer.echo(_table(rows, with_kind=kind is None, with_status=check))
+    if check and any(row["status"] != "ok" for row in rows):
+        raise typer.Exit(1)
+
+
+def _row(component: Component, check: bool) -> dict[str, str]:
+    status, note = _check(component) if check else ("-", _note(component))
+    return {
+        "kind": component.kind,
+        "name": component.name,
+        "qualified": component.qualified,
+        "dist": component.dist,
+        "version": component.version,
+        "value": component.value,
+        "status": status,
+        "note": note,
+    }
+
+
+def _note(component: Component) -> str:
+    """Say how a component must be named when its bare name does not reach it."""
+    if not NAME.fullmatch(component.name):
+        return "cannot be used: a name has only a-z, 0-9 and _, and begins with a letter"
+    same = [c for c in find_components(component.kind) if c.name == component.name]
+    if len(same) == 1 or component.is_core:
+        return "-"
+    owner = "the name belongs to clscli" if same[0].is_core else "several packages have this name"
+    return f"write '{component.qualified}': {owner}"
+
+
+def _check(component: Component) -> tuple[str, str]:
+    """Import a component and read its signature."""
+    from clscli.signature import SignatureError, read_parameters
+
+    if not NAME.fullmatch(component.name):
+        return "invalid", _note(component)
+    reason = incompatibility(component)
+    if reason is not None:
+        return "incompatible", reason
+    try:
+        read_parameters(load(component), KINDS[component.kind].injected)
+    except ClscliError as error:
+        return "broken", str(error)
+    except SignatureError as error:
+        return "broken", f"{component} cannot be used in a spec: {error}"
+    unpinned = not component.is_core and component.requires_core is None
+    return "ok", "states no version of clscli that it needs" if unpinned else _note(component)
+
+
+def _table(rows: Sequence[dict[str, str]], *, with_kind: bool, with_status: bool) -> str:
+    header = [
+        *(["KIND"] if with_kind else []),
+        "NAME",
+        "FROM",
+        "VALUE",
+        *(["STATUS"] if with_status else []),
+        "NOTE",
+    ]
+    body = [
+        [
+            *([row["kind"]] if with_kind else []),
+            row["name"],
+            f"{row['dist']} {row['version']}",
+            row["value"],
+            *([row["status"]] if with_status else []),
+            row["note"],
+        ]
+        for row in rows
+    ]
+    return format_table(header, body)
+
+
+def _summary(components: Sequence[Component]) -> str:
+    """Count the components of every kind and say where they are from."""
+    rows = []
+    for kind in KINDS:
+        dists = Counter(f"{c.dist} {c.version}" for c in components if c.kind == kind)
+        rows.append((kind, str(sum(dists.values())), ", ".join(f"{d} ({n})" for d, n in dists.items()) or "-"))
+    table = format_table(("KIND", "COUNT", "FROM"), rows, right=(1,))
+    return (
+        f"{table}\n\nnext: clscli list backbones, clscli list backbones 'resnet*', clscli list backbones resnet18"
+    )

@@ -1,0 +1,137 @@
+"""`clscli predict`."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import glob
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from clscli.cli.console import say
+from clscli.cli.eval import _check_file
+from clscli.cli.options import Ckpt, Device
+from clscli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clscli.engine.predict import Prediction
+
+Format = Literal["table", "csv", "json", "jsonl"]
+
+
+def predict_command(
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE|DIR|GLOB|-...", help="Pictures; '-' reads one path a line from stdin."),
+    ],
+    ckpt: Ckpt,
+    topk: Annotated[int, typer.Option(min=1, help="How many classes to show of each picture.")] = 5,
+    form: Annotated[Format, typer.Option("--format", help="How to write the predictions.")] = "table",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of to stdout.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Predict the classes of pictures, with nothing but a checkpoint.
+
+    A picture that cannot be read is named on stderr, the others are predicted, and the exit code is 1.
+    """
+    _check_file(ckpt)
+    paths = find_pictures(images)
+    from clscli.engine.predict import load
+
+    predictor = load(ckpt, device=device)
+    failed = 0
+    with _open(out) as file:
+        write = {"table": _write_table, "csv": _write_csv, "json": _write_json, "jsonl": _write_jsonl}[form]
+
+        def readable() -> Iterator[Prediction]:
+            nonlocal failed
+            for prediction in predictor.stream(paths, topk):
+                if prediction.error is not None:
+                    failed += 1
+                    say(f"{prediction.path}: {prediction.error}")
+                if prediction.error is None or form in ("json", "jsonl"):
+                    yield prediction
+
+        write(file, readable())
+    if failed:
+        raise typer.Exit(1)
+
+
+def find_pictures(arguments: Iterable[str]) -> Iterator[str]:
+    """Turn files, folders, globs and `-` into paths, in order; a folder is searched for pictures to any depth.
+
+    Raises UsageError for a folder without pictures and for a glob that matches nothing, before anything else
+    is done. A file that does not exist is left for the reader to report, as the others are still wanted.
+    """
+    sources: list[Iterable[str]] = []
+    for argument in arguments:
+        if argument == "-":
+            sources.append(line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        elif Path(argument).is_dir():
+            sources.append(_in_folder(argument))
+        elif glob.has_magic(argument) and not Path(argument).exists():
+            matches = sorted(glob.glob(argument, recursive=True))
+            if not matches:
+                raise UsageError(f"{argument}: matches no file")
+            sources += [_in_folder(match) if Path(match).is_dir() else [match] for match in matches]
+        else:
+            sources.append([argument])
+    return (path for source in sources for path in source)
+
+
+def _in_folder(folder: str) -> list[str]:
+    from clscli.data.decode import extensions
+
+    def hidden(path: Path) -> bool:
+        return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+    found = (p for p in Path(folder).rglob("*") if p.suffix.lower() in extensions() and not hidden(p))
+    paths = sorted(str(path) for path in found if path.is_file())
+    if not paths:
+        raise UsageError(f"{folder}: no pictures in this folder")
+    return paths
+
+
+@contextlib.contextmanager
+def _open(out: Path | None) -> Iterator[IO[str]]:
+    """Open the output; a file is complete when it appears under its name."""
+    if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(newline="")  # the csv module writes its own line ends
+        yield sys.stdout
+        return
+    from clscli.engine.checkpoint import atomic_write
+
+    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+def _write_table(file: IO[str], predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
+        scores = "  ".join(f"{s.name} {100 * s.score:.1f} %" for s in prediction.scores)
+        print(f"{prediction.path}  {scores}", file=file, flush=True)
+
+
+def _write_csv(file: IO[str], predictions: Iterable[Prediction]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("path", "rank", "class", "score"))
+    for prediction in predictions:
+        for rank, score in enumerate(prediction.scores, start=1):
+            writer.writerow((prediction.path, rank, score.name, score.score))
+        file.flush()
+
+
+def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
+    rows = [prediction.as_json() for prediction in predictions]
+    print(json.dumps(rows, ensure_ascii=False, indent=1), file=file)
+
+
+def _write_jsonl(file: IO[str], predictions: Iterable[Prediction]) -> None:
+    for prediction in predictions:
+        print(json.dumps(prediction.as_json(), ensure_ascii=False), file=file, flush=True)

@@ -1,0 +1,106 @@
+"""`clscli train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clscli.cli.console import follow, say
+from clscli.cli.options import Device, Json, complete_preset
+from clscli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clscli.engine.trainer import TrainResult
+
+
+def train_command(
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SPEC]", help="A TOML file, or the name of a preset.", autocompletion=complete_preset
+        ),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")] = None,
+    device: Device = "auto",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")
+    ] = None,
+    unsets: Annotated[
+        list[str] | None,
+        typer.Option("--unset", metavar="KEY", help="Return a key to its default; before any --set."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run directory (default: runs/<spec name>).")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run directory or its last.pth.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved spec, the model and the data; do not train.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model as a spec says.
+
+    The shortest spec is a file with: [data] root = "photos", where photos/train/cat/1.jpg is a picture.
+    A setting is changed by --set optimizer.lr=0.01, and --dry-run shows all of them.
+    """
+    if resume is not None:
+        given = {"SPEC": spec, "--data": data, "--set": sets, "--unset": unsets, "--out": out}
+        extra = [name for name, value in given.items() if value] + ["--dry-run"] * dry_run
+        if extra:
+            raise UsageError(f"--resume takes everything from the run: remove {', '.join(extra)}")
+        _check_resumable(resume)
+        from clscli.engine.trainer import resume as resume_run
+
+        with follow() as observer:
+            result = resume_run(resume, device=device, observer=observer)
+        _report(result, as_json)
+        return
+    if spec is None and data is None:
+        raise UsageError(
+            "which spec? -- clscli train spec.toml, or clscli train demo, or clscli train --data photos"
+        )
+    source: str | dict[str, object] = spec if spec is not None else {}
+    _check_names(source, sets or [], unsets or [], data)
+    if dry_run:
+        from clscli.cli.dry_run import show_dry_run
+
+        with follow():
+            show_dry_run(source, data, sets or [], unsets or [], device, as_json)
+        return
+    from clscli.engine.trainer import train
+
+    with follow() as observer:
+        result = train(
+            source, data=data, device=device, sets=sets or [], unsets=unsets or [], out=out, observer=observer
+        )
+    _report(result, as_json)
+
+
+def _check_names(source: str | dict[str, object], sets: list[str], unsets: list[str], data: Path | None) -> None:
+    """Find mistakes in keys, types and names first: this takes no torch, and so no second."""
+    from clscli.spec import read_training_draft
+    from clscli.spec.check import check_structure
+
+    check_structure(read_training_draft(source, data=data, sets=sets, unsets=unsets))
+
+
+def _check_resumable(path: Path) -> None:
+    file = path / "last.pth" if path.is_dir() else path
+    if not file.is_file():
+        raise UsageError(f"--resume {path}: there is no {file} to go on with")
+
+
+def _report(result: TrainResult, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(result.as_json()))
+        return
+    best = result.best
+    say("")
+    say(f"best top-1 {100 * best['top1']:.2f} % in epoch {best['epoch']}, saved as {result.checkpoint}")
+    say(f"run directory: {result.run}")
+    say(f"next: clscli predict IMAGE --ckpt {result.checkpoint}")

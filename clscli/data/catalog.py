@@ -1,0 +1,145 @@
+"""From a spec's `[data]` to the pictures of a split."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clscli.data.datasets.folder import Folder
+from clscli.data.decode import UnreadableImageError, check_header
+from clscli.data.layout import find_splits, other_folders
+from clscli.data.samples import Dataset
+from clscli.data.split import Manifest, View, part, read_manifest, stratified_split, whole
+from clscli.errors import DataError
+from clscli.spec import ResolvedSpec
+
+MANIFEST = "split.csv"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The two splits that training needs. The training split owns the classes."""
+
+    train: View
+    val: View
+    classes: list[str]
+    manifest: Manifest | None  # set when val was split off from train
+    notes: list[str] = field(default_factory=list)  # what a user should know about the pictures
+
+
+def open_training_data(spec: ResolvedSpec, run: Path | None = None) -> TrainingData:
+    """Find the pictures to train and validate on; `run` is a run directory whose saved split is used again.
+
+    Nothing is decoded. Raises SpecError, pointing at the key in the spec, when the data cannot be used.
+    """
+    at = ("data", "root") if spec.spec.data.root is not None else ("data", "train")
+    try:
+        found = _datasets(spec)
+        return _pair(spec, found["train"], found.get("val"), run, _notes(spec, found))
+    except DataError as error:
+        raise spec.error(at, str(error)) from None
+
+
+def _pair(
+    spec: ResolvedSpec, train: Dataset, val: Dataset | None, run: Path | None, notes: list[str]
+) -> TrainingData:
+    classes = list(train.classes)
+    if len(classes) < 2:
+        raise DataError(f"found one class, {classes[0]!r} -- a classifier needs at least two")
+    if val is not None:
+        view = whole(val, classes, "the validation pictures")
+        missing = [name for name, count in zip(classes, view.class_counts, strict=True) if not count]
+        if missing:
+            notes.append(f"no validation pictures of: {', '.join(missing)}")
+        return TrainingData(View(train, range(len(train)), classes), view, classes, None, notes)
+    if run is not None and (run / MANIFEST).is_file():
+        manifest = read_manifest(run / MANIFEST)
+    else:
+        manifest = stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
+    views = [part(train, manifest, split, classes) for split in ("train", "val")]
+    if not all(len(view) for view in views):
+        raise DataError("too few pictures to split off validation pictures -- every class has only one")
+    return TrainingData(views[0], views[1], classes, manifest, notes)
+
+
+def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
+    """Open the data sets of the spec: by the folders of `root`, or as `train`, `val` and `test` say."""
+    root = spec.values["data"].get("root")
+    if root is not None:
+        splits = find_splits(Path(root)) or {"train": Path(root)}
+        if "train" not in splits:
+            names = " and ".join(path.name for path in splits.values())
+            raise DataError(f"{root}: has the folder {names}, but no folder 'train'")
+        return {split: Folder(split, root=path) for split, path in splits.items()}
+    found: dict[str, Dataset] = {}
+    for split in ("train", "val", "test"):
+        for bound in spec.many("data", split):
+            try:
+                found[split] = spec.construct(bound, split=split)
+            except DataError as error:
+                raise spec.error(bound.path, str(error)) from error
+    return found
+
+
+def _notes(spec: ResolvedSpec, found: dict[str, Dataset]) -> list[str]:
+    notes = []
+    root = spec.values["data"].get("root")
+    splits = find_splits(Path(root)) if root is not None else {}
+    ignored = other_folders(Path(root), splits) if splits else []
+    if ignored:
+        notes.append(f"not read, beside the split folders: {', '.join(ignored)}")
+    for dataset in found.values():
+        if not isinstance(dataset, Folder):
+            continue
+        if dataset.skipped:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in dataset.skipped.most_common(5))
+            notes.append(f"{dataset.root}: not read, as no pictures: {kinds}")
+        if dataset.loose:
+            notes.append(f"{dataset.root}: not read, as in no class folder: {dataset.loose} pictures")
+        if dataset.empty:
+            notes.append(f"{dataset.root}: no pictures in {', '.join(dataset.empty)}: no class was made of it")
+    return notes
+
+
+def open_split(
+    spec: ResolvedSpec, split: str, classes: list[str], *, root: Path | None = None, run: Path | None = None
+) -> View:
+    """Find the labelled pictures to evaluate on: those of another `root`, or of the spec's own data.
+
+    A root of class folders without split folders is taken whole. `run` is the run directory, whose saved
+    split is used when val was split off from train. Raises DataError.
+    """
+    if root is not None:
+        splits = find_splits(root)
+        if splits and split not in splits:
+            there = ", ".join(sorted(splits))
+            raise DataError(f"{root}: has no pictures of the split '{split}' -- there are: {there}")
+        return whole(Folder(split, root=splits.get(split, root)), classes, str(root))
+    found = _datasets(spec)
+    if split in found and not (split == "train" and "val" not in found):
+        return whole(found[split], classes, f"the split '{split}'")
+    if split == "test":
+        raise DataError("the spec's data has no split 'test' -- give a folder: --data DIR")
+    manifest = stratified_split(found["train"], spec.spec.data.val_fraction, spec.spec.seed)
+    if run is not None and (run / MANIFEST).is_file():
+        manifest = read_manifest(run / MANIFEST)
+    return part(found["train"], manifest, split, classes)
+
+
+def find_unreadable(view: View) -> dict[int, str]:
+    """Open every picture's header; return index -> reason of those that cannot be read.
+
+    This costs a few per cent of decoding and finds what is empty, missing or no picture before a run starts.
+    """
+
+    def reason(index: int) -> str | None:
+        try:
+            check_header(view[index].source)
+        except UnreadableImageError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        reasons = pool.map(reason, range(len(view)), chunksize=64)
+        return {index: text for index, text in enumerate(reasons) if text is not None}

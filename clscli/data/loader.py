@@ -1,0 +1,185 @@
+"""From samples to batches: workers decode and transform, the trainer gets `uint8` tensors.
+
+The order of an epoch is a function of (seed, epoch), the augmentation of a sample one of (seed, epoch, index).
+So neither the number of workers nor a stop in the middle of an epoch changes what the model sees.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate
+
+from clscli.data.decode import UnreadableImageError, decode
+from clscli.data.split import View
+from clscli.errors import DataError
+from clscli.seeds import seed_for, seeded
+
+Transform = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample to read, and for which epoch: what the sampler hands to the workers."""
+
+    epoch: int
+    index: int
+
+
+class Batch(NamedTuple):
+    """Some samples, stacked: `images` is `uint8 (B, C, H, W)`, `targets` `int64 (B,)`."""
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    unreadable: list[tuple[int, str]]  # (index, reason) of samples that could not be read
+
+
+@dataclass(frozen=True)
+class _Item:
+    index: int
+    image: Tensor | None
+    target: int
+    reason: str
+
+
+def apply(transforms: Sequence[Transform], image: Tensor) -> Tensor:
+    """Run a pipeline of transforms on one `uint8` image `(C, H, W)`."""
+    for transform in transforms:
+        image = transform(image)
+    return image
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Read single samples of a view: decode, then transform with randomness of the sample's own."""
+
+    view: View
+    transforms: Sequence[Transform]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def __getitem__(self, draw: Draw) -> _Item:
+        sample = self.view[draw.index]
+        try:
+            image = decode(sample.source)
+        except UnreadableImageError as error:
+            # Returned, not raised: the trainer decides, and a worker's exception arrives with a traceback.
+            return _Item(draw.index, None, sample.target, str(error))
+        with seeded(self.seed, "augment", draw.epoch, draw.index):
+            return _Item(draw.index, apply(self.transforms, image), sample.target, "")
+
+
+@dataclass
+class BatchOrder:
+    """The batches of an epoch as lists of draws; set `epoch` and `start` before each pass.
+
+    In training, batches are shuffled and of nearly equal size, none larger than `batch_size`: no sample is
+    dropped, and no last batch of one or two is left for batch norm to stumble over.
+    """
+
+    num_samples: int
+    batch_size: int
+    seed: int
+    shuffle: bool
+    epoch: int = 0
+    start: int = 0  # batches to leave out, as a resumed epoch has seen them
+
+    def __len__(self) -> int:
+        return max(1, -(-self.num_samples // self.batch_size))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(seed_for(self.seed, "order", self.epoch))
+            order = torch.randperm(self.num_samples, generator=generator)
+            batches = order.tensor_split(len(self))
+        else:
+            batches = torch.split(torch.arange(self.num_samples), self.batch_size)
+        for batch in batches[self.start :]:
+            yield [Draw(self.epoch, index) for index in batch.tolist()]
+
+
+def collate(items: list[_Item]) -> Batch:
+    """Stack samples into one batch, in shared memory when called in a worker."""
+    good = [item for item in items if item.image is not None]
+    bad = [(item.index, item.reason) for item in items if item.image is None]
+    shapes = sorted({tuple(item.image.shape) for item in good if item.image is not None})
+    if len(shapes) > 1:
+        # An empty batch with the reason travels better than an exception; the trainer raises it.
+        return Batch(torch.empty(0), torch.empty(0), torch.empty(0), [(-1, f"{shapes[0]} and {shapes[1]}")])
+    images = default_collate([item.image for item in good]) if good else torch.empty(0, dtype=torch.uint8)
+    targets = torch.tensor([item.target for item in good], dtype=torch.int64)
+    return Batch(images, targets, torch.tensor([item.index for item in good], dtype=torch.int64), bad)
+
+
+class BatchLoader:
+    """Give the batches of an epoch from a view, read ahead by worker processes that live as long as this."""
+
+    def __init__(
+        self,
+        view: View,
+        transforms: Sequence[Transform],
+        *,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        num_workers: int | Literal["auto"],
+        pin_memory: bool = False,
+    ) -> None:
+        self.view = view
+        self.order = BatchOrder(len(view), batch_size, seed, shuffle)
+        workers = auto_workers() if num_workers == "auto" else num_workers
+        workers = min(workers, len(self.order))
+        self._loader: DataLoader[Any] = DataLoader(
+            Reader(view, transforms, seed),  # type: ignore[arg-type]  # indexed by Draw, not by int
+            batch_sampler=self.order,
+            collate_fn=collate,
+            num_workers=workers,
+            worker_init_fn=_start_worker,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+        )
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from batch `start` on.
+
+        Raises DataError when the transforms leave images of different sizes.
+        """
+        self.order.epoch, self.order.start = epoch, start
+        for batch in self._loader:
+            if batch.unreadable and batch.unreadable[0][0] < 0:
+                raise DataError(
+                    f"images of one batch differ in size: {batch.unreadable[0][1]} "
+                    "-- let the transforms end with a fixed size, such as resize and center_crop"
+                )
+            yield batch
+
+    def close(self) -> None:
+        """Stop the worker processes now instead of when Python gets to it."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None and hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+
+
+def auto_workers() -> int:
+    """Choose a number of workers: the cores this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
+def _start_worker(worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal: the trainer alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

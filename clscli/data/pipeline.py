@@ -1,0 +1,75 @@
+"""From the spec's transforms to callables, proven on a picture that does not exist before real ones are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from clscli.data.loader import Transform
+from clscli.errors import PluginError
+from clscli.seeds import seeded
+from clscli.spec import ResolvedSpec, describe
+
+# Neither square nor a multiple of anything, so that a mixed-up height and width cannot go unnoticed.
+_TRIAL_SHAPE = (3, 251, 317)
+# A transform that is random in one of two cases goes unnoticed once in 2^15 specs.
+_TRIAL_DRAWS = 16
+
+
+def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
+    """Build the pipeline of a split: `transforms.train` for train, `transforms.eval` for every other.
+
+    Raises SpecError when the pipeline for evaluation holds a random transform, and PluginError when a
+    transform fails on a plain picture or gives anything but `uint8 (C, H, W)`.
+    """
+    which = "train" if split == "train" else "eval"
+    bounds = spec.many("transforms", which)
+    transforms: list[Transform] = [spec.construct(bound, split=split) for bound in bounds]
+    image = _noise()
+    for bound, transform in zip(bounds, transforms, strict=True):
+        try:
+            with seeded(0):
+                result = transform(image)
+        except Exception as error:
+            raise PluginError(
+                f"{bound.component} failed on an image of {tuple(image.shape)}: {describe(error)}"
+            ) from error
+        if not (isinstance(result, Tensor) and result.dtype == torch.uint8 and result.ndim == 3):
+            found = (
+                f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+            )
+            raise PluginError(
+                f"{bound.component} breaks its contract: it must return uint8 (C, H, W), not {found}"
+            )
+        if which == "eval" and _is_random(transform, image):
+            raise spec.error(
+                bound.path,
+                f"{bound.label} is random -- in evaluation every picture must look the same every time",
+            )
+        image = result
+    return transforms
+
+
+def output_shape(transforms: Sequence[Transform]) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) that a pipeline gives to a picture."""
+    image = _noise()
+    with seeded(0):
+        for transform in transforms:
+            image = transform(image)
+    channels, height, width = image.shape
+    return channels, height, width
+
+
+def _noise() -> Tensor:
+    return torch.randint(0, 256, _TRIAL_SHAPE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _is_random(transform: Transform, image: Tensor) -> bool:
+    def draw(seed: int) -> Tensor:
+        with seeded(seed):
+            return transform(image)
+
+    first = draw(0)
+    return any(not torch.equal(first, draw(seed)) for seed in range(1, _TRIAL_DRAWS))

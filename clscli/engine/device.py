@@ -1,0 +1,82 @@
+"""Which device to compute on, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from clscli.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
+
+    `auto` is the first of CUDA, MPS and CPU that works. Raises UsageError in words for what does not.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: no such device -- write auto, cpu, cuda, cuda:1 or mps")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            built = torch.version.cuda
+            why = (
+                f"this torch is built for CUDA {built}, but finds no usable GPU"
+                if built
+                else "this torch has no CUDA"
+            )
+            raise UsageError(f"--device {name}: {why} -- use --device cpu, or auto")
+        if device.index is not None and device.index >= count:
+            raise UsageError(f"--device {name}: there are {count} CUDA devices, counted from cuda:0")
+        return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"--device {name}: MPS is not available here -- use --device cpu, or auto")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device for people: `cuda:0 (NVIDIA H100)`, `cpu (2 threads)`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How training steps are computed. Evaluation is always in float32, the same in train, eval and predict."""
+
+    precision: str  # float32 | bfloat16 | float16
+    channels_last: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that convolutions and matrix products compute in."""
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return the context in which a training step's forward pass runs."""
+        enabled = self.precision != "float32"
+        context: AbstractContextManager[None] = torch.autocast(device.type, self.dtype, enabled=enabled)
+        return context
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """Return the gradient scaler; only float16 needs one, for the others it does nothing."""
+        return torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
+
+    def __str__(self) -> str:
+        return self.precision + (", channels last" if self.channels_last else "")

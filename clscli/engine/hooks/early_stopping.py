@@ -1,0 +1,50 @@
+"""Stop when nothing gets better any more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from clscli.engine.hooks import HookState
+
+Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss"]
+
+
+class EarlyStopping:
+    """Stop the run when a validation metric has not improved for `patience` epochs.
+
+    An improvement is a change for the better of more than `min_delta`; for the loss, smaller is better.
+    """
+
+    def __init__(
+        self,
+        *,
+        patience: Annotated[int, Field(ge=1)] = 10,
+        monitor: Monitor = "top1",
+        min_delta: Annotated[float, Field(ge=0)] = 0.0,
+    ) -> None:
+        self.patience = patience
+        self.monitor = monitor
+        self.min_delta = min_delta
+        self.best: float | None = None
+        self.waited = 0
+
+    def on_epoch_end(self, state: HookState) -> None:
+        """Compare this epoch's metric with the best so far."""
+        value = state.metrics[self.monitor]
+        gain = 0.0 if self.best is None else (self.best - value if self.monitor == "loss" else value - self.best)
+        if self.best is None or gain > self.min_delta:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            state.stop(f"{self.monitor} has not improved for {self.patience} epochs")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has to survive a resume."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.best, self.waited = state["best"], state["waited"]

@@ -1,0 +1,157 @@
+"""Predict the classes of pictures with nothing but a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from clscli.data.decode import Source, UnreadableImageError, decode
+from clscli.data.loader import apply, auto_workers
+from clscli.data.pipeline import build_transforms
+from clscli.engine.checkpoint import Checkpoint, load_checkpoint
+from clscli.engine.device import choose_device
+from clscli.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A class and its probability."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one picture, best first; or, if it cannot be read, why."""
+
+    path: str
+    scores: list[Score]
+    error: str | None = None
+
+    @property
+    def top(self) -> str:
+        """The most probable class."""
+        return self.scores[0].name
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line of `clscli predict --format jsonl`."""
+        if self.error is not None:
+            return {"path": self.path, "error": self.error}
+        return {"path": self.path, "predictions": [{"class": s.name, "score": s.score} for s in self.scores]}
+
+
+class Predictor:
+    """A model ready to use: `clscli.load("best.pth").predict("img.jpg")`."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
+        self.device = choose_device(device)
+        self.spec = checkpoint.resolve()
+        self.classes = checkpoint.classes
+        self.metrics = checkpoint.metrics
+        self.transforms = build_transforms(self.spec, "predict")
+        self.model = checkpoint.build(self.spec).to(self.device).eval()
+
+    def predict(self, source: Source | Sequence[Source], topk: int = 5) -> Any:
+        """Predict one picture, or a list of them: paths, encoded bytes or Pillow images.
+
+        Returns a Prediction, or a list of them in the same order. Raises DataError for the first picture that
+        cannot be read; `stream` goes on instead.
+        """
+        many = isinstance(source, Sequence) and not isinstance(source, str | bytes)
+        sources: Sequence[Source] = source if many else [source]  # type: ignore[list-item, assignment]
+        results = list(self.stream(sources, topk))
+        for result in results:
+            if result.error is not None:
+                raise DataError(f"{result.path}: {result.error}")
+        return results if many else results[0]
+
+    def stream(
+        self, sources: Iterable[Source], topk: int = 5, *, batch_size: int | None = None
+    ) -> Iterator[Prediction]:
+        """Predict pictures as they come, in order; memory does not grow with their number.
+
+        A picture that cannot be read gives a Prediction with `error`.
+        """
+        size = batch_size or self.spec.spec.data.batch_size
+        waiting: list[tuple[str, Tensor | str]] = []
+        for name, image in prefetch(self._read, sources, ahead=2 * size):
+            if waiting and not _fit(waiting, image):
+                yield from self._predict_batch(waiting, topk)
+                waiting = []
+            waiting.append((name, image))
+            if len(waiting) == size:
+                yield from self._predict_batch(waiting, topk)
+                waiting = []
+        yield from self._predict_batch(waiting, topk)
+
+    def _read(self, source: Source) -> tuple[str, Tensor | str]:
+        name = str(source) if isinstance(source, str | Path) else "(not a file)"
+        try:
+            return name, apply(self.transforms, decode(source))
+        except UnreadableImageError as error:
+            return name, str(error)
+
+    @torch.inference_mode()
+    def _predict_batch(self, items: list[tuple[str, Tensor | str]], topk: int) -> Iterator[Prediction]:
+        images = [image for _, image in items if isinstance(image, Tensor)]
+        rows: Iterator[tuple[list[float], list[int]]] = iter(())
+        if images:
+            logits = self.model.predict(torch.stack(images).to(self.device))
+            best = logits.float().softmax(1).topk(min(topk, len(self.classes)), dim=1)
+            rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        for name, image in items:
+            if isinstance(image, str):
+                yield Prediction(name, [], image)
+            else:
+                scores, indices = next(rows)
+                named = zip(indices, scores, strict=True)
+                yield Prediction(name, [Score(self.classes[i], score) for i, score in named])
+
+
+def _fit(waiting: list[tuple[str, Tensor | str]], image: Tensor | str) -> bool:
+    """Tell whether an image can be stacked with those that wait: a pipeline may leave sizes as they are."""
+    other = next((i for _, i in waiting if isinstance(i, Tensor)), None)
+    return other is None or isinstance(image, str) or other.shape == image.shape
+
+
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int) -> Iterator[Result]:
+    """Map `function` over `items` in order with threads, at most `ahead` of what has been taken.
+
+    Threads are enough: decoding and resizing let go of Python's lock.
+    """
+    with ThreadPoolExecutor(auto_workers()) as pool:
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def load(path: str | os.PathLike[str], *, device: str = "auto") -> Predictor:
+    """Load a checkpoint to predict with. Raises CheckpointError when that cannot be done."""
+    return Predictor(load_checkpoint(path), device)
+
+
+def predict(
+    sources: Source | Sequence[Source], *, ckpt: str | os.PathLike[str], topk: int = 5, device: str = "auto"
+) -> Any:
+    """Predict one picture or a list of them with a checkpoint; see `Predictor.predict`."""
+    return load(ckpt, device=device).predict(sources, topk)

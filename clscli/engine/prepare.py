@@ -1,0 +1,95 @@
+"""Everything that can go wrong before the first step, done before the first step; `--dry-run` shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clscli.data.catalog import TrainingData, find_unreadable, open_training_data
+from clscli.data.loader import Transform
+from clscli.data.pipeline import build_transforms, output_shape
+from clscli.data.split import View
+from clscli.errors import DataError
+from clscli.models.build import Blueprint, Stage, build_model, check_shapes
+from clscli.models.classifier import Classifier
+from clscli.seeds import seed_for
+from clscli.spec import ResolvedSpec
+
+log = logging.getLogger("clscli")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start: pictures found, transforms and model built, shapes proven."""
+
+    spec: ResolvedSpec
+    data: TrainingData
+    train_transforms: list[Transform]
+    eval_transforms: list[Transform]
+    blueprint: Blueprint
+    model: Classifier
+    stages: list[Stage]
+
+    @property
+    def num_parameters(self) -> int:
+        """All parameters of the model, trained or frozen."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def num_trained(self) -> int:
+        """The parameters that training changes."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
+    """Find the pictures and build the model; `run` is the directory of a run that is resumed.
+
+    Raises SpecError, PluginError or DataError for anything that would stop the run later.
+    """
+    data = open_training_data(spec, run)
+    train_transforms = build_transforms(spec, "train")
+    eval_transforms = build_transforms(spec, "val")
+    blueprint = Blueprint(len(data.classes), output_shape(eval_transforms))
+    torch.manual_seed(seed_for(spec.spec.seed, "weights"))
+    model = build_model(spec, blueprint)
+    stages = check_shapes(spec, model, blueprint)
+    for note in data.notes:
+        log.info("note: %s", note)
+    return Plan(
+        spec,
+        _readable(data, spec.spec.data.on_bad_image),
+        train_transforms,
+        eval_transforms,
+        blueprint,
+        model,
+        stages,
+    )
+
+
+def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:
+    """Leave out the pictures whose headers cannot be read, or raise DataError naming them."""
+    bad = {id(view): find_unreadable(view) for view in (data.train, data.val)}
+    named = [f"{v[i].name} ({reason})" for v in (data.train, data.val) for i, reason in bad[id(v)].items()]
+    if not named:
+        return data
+    listed = ", ".join(named[:10]) + (f", and {len(named) - 10} more" if len(named) > 10 else "")
+    total = len(data.train) + len(data.val)
+    if on_bad_image == "error":
+        raise DataError(
+            f"{len(named)} of {total} pictures cannot be read: {listed} "
+            '-- mend or remove them, or set data.on_bad_image = "skip"'
+        )
+    log.info("skipped: %d of %d pictures cannot be read: %s", len(named), total, listed)
+
+    def readable(view: View) -> View:
+        return view.without(set(bad[id(view)]))
+
+    kept = dataclasses.replace(data, train=readable(data.train), val=readable(data.val))
+    empty = [name for name, count in zip(data.classes, kept.train.class_counts, strict=True) if not count]
+    if empty or not len(kept.val):
+        raise DataError(f"no readable training pictures are left of: {', '.join(empty) or 'the validation split'}")
+    return kept

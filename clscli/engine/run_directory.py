@@ -1,0 +1,154 @@
+"""The directory of a run: what is in it, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clscli.data.catalog import MANIFEST, TrainingData
+from clscli.data.split import write_manifest
+from clscli.engine.checkpoint import atomic_write, component_versions
+from clscli.errors import ClscliError, UsageError
+from clscli.spec import ResolvedSpec, render_spec
+
+log = logging.getLogger("clscli")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names for the files of a run."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch: all that eval and predict need."""
+        return self.path / "best.pth"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.path / "last.pth"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line, one line an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        """Loss and accuracy over the epochs, drawn."""
+        return self.path / "curves.png"
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the finished epochs."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def keep_metrics(self, num_epochs: int) -> None:
+        """Forget epochs after the first `num_epochs`: a run that was killed may have logged one too many."""
+        kept = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] <= num_epochs]
+        self.write("metrics.jsonl", "".join(kept))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one epoch."""
+        with _disk_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a small text file atomically."""
+        with atomic_write(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """While entered, everything that clscli logs is also written to `train.log`."""
+        with _disk_errors(self.path / "train.log"):
+            handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+        handler.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+
+def create_run(name: str, out: Path | None) -> RunDirectory:
+    """Make a run directory: `out`, which must be new or empty, or `runs/<name>`, numbered if that exists.
+
+    Raises UsageError when it cannot be made.
+    """
+    try:
+        if out is not None:
+            if out.is_dir() and any(out.iterdir()):
+                raise UsageError(
+                    f"--out {out}: is not empty -- choose another folder, or go on with: clscli train --resume {out}"
+                )
+            out.mkdir(parents=True, exist_ok=True)
+            return RunDirectory(out)
+        number = 1
+        while True:
+            path = Path("runs") / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir(parents=True)
+                return RunDirectory(path)
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise UsageError(f"{out or 'runs'}: cannot make a run directory: {error.strerror}") from None
+
+
+def write_records(run: RunDirectory, spec: ResolvedSpec, data: TrainingData, device: torch.device) -> None:
+    """Write what makes a run repeatable: resolved spec, environment, and how the pictures were split."""
+    run.write("spec.toml", render_spec(spec.values))
+    run.write("env.json", json.dumps(environment(spec, device), indent=2) + "\n")
+    if data.manifest is not None:
+        with atomic_write(run.path / MANIFEST) as temporary:
+            write_manifest(temporary, data.train.dataset, data.manifest)
+
+
+def environment(spec: ResolvedSpec, device: torch.device) -> dict[str, Any]:
+    """Describe where a run takes place."""
+    cuda = device.type == "cuda"
+    return {
+        "command": sys.argv,
+        "versions": {"python": platform.python_version(), **component_versions(spec)},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
+        "cuda": torch.version.cuda if cuda else None,
+        "threads": torch.get_num_threads(),
+        "git": _git_revision(),
+    }
+
+
+def _git_revision() -> str | None:
+    """Return the revision of the repository that the working directory is in, if it is in one."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ClscliError(f"{path}: cannot be written: {error.strerror}") from error

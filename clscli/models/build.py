@@ -1,0 +1,181 @@
+"""From a checked spec to a model: inject channels and classes, and prove the shapes before any data is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clscli.errors import PluginError
+from clscli.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, Normalize
+from clscli.models.layers.outputs import Outputs
+from clscli.signature import wants_all
+from clscli.spec import Bound, ResolvedSpec
+from clscli.spec.schema import MeanStd
+
+Channels = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a model is to be built for; everything else stands in the spec."""
+
+    num_classes: int
+    image_shape: tuple[int, int, int]  # (C, H, W) after the eval transforms
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the shape report: a part's name and the shapes of its outputs."""
+
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+
+
+def build_model(spec: ResolvedSpec, blueprint: Blueprint) -> Classifier:
+    """Build a classifier on the CPU, with the weights that its components draw: see `weights.py` for others.
+
+    Raises SpecError pointing at the component that refuses its parameters.
+    """
+    in_channels = blueprint.image_shape[0]
+    normalize = _normalize(spec, in_channels)
+    backbone = spec.construct(spec.one("model", "backbone"), in_channels=in_channels)
+    channels = _out_channels(spec.one("model", "backbone"), backbone)
+    necks = []
+    for bound in spec.many("model", "neck"):
+        neck = spec.construct(bound, in_channels=_channels_for(bound, channels))
+        channels = _out_channels(bound, neck)
+        necks.append(neck)
+    bound = spec.one("model", "head")
+    head = spec.construct(bound, in_channels=_channels_for(bound, channels), num_classes=blueprint.num_classes)
+    return Classifier(normalize, backbone, necks, head)
+
+
+def build_loss(spec: ResolvedSpec, class_counts: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Build the loss; `class_counts` are those of the training split."""
+    bound = spec.one("model", "loss")
+    loss: Callable[[Tensor, Tensor], Tensor] = spec.construct(
+        bound, num_classes=len(class_counts), class_counts=class_counts
+    )
+    return loss
+
+
+def _normalize(spec: ResolvedSpec, in_channels: int) -> Normalize:
+    chosen = spec.spec.transforms.normalize
+    if isinstance(chosen, MeanStd):
+        mean, std = chosen.mean, chosen.std
+    elif chosen == "imagenet" and in_channels == 1:  # ImageNet in gray: the same pictures, one channel
+        mean, std = [sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_STD) / 3]
+    elif chosen == "imagenet":
+        mean, std = list(IMAGENET_MEAN), list(IMAGENET_STD)
+    else:
+        mean, std = [0.0], [1.0]
+    for key, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (1, in_channels):
+            raise spec.error(
+                ("transforms", "normalize"),
+                f"{key} has {len(numbers)} values, but the images have {in_channels} channels",
+            )
+    return Normalize(mean, std)
+
+
+def _out_channels(bound: Bound, module: nn.Module) -> Channels:
+    channels = getattr(module, "out_channels", None)
+    if isinstance(channels, list):
+        channels = tuple(channels)
+    if isinstance(channels, int) or (isinstance(channels, tuple) and channels):
+        return channels
+    raise PluginError(
+        f"{bound.component} breaks its contract: it needs an attribute out_channels, one int or a tuple of "
+        f"them, one for each output, and has {channels!r}"
+    )
+
+
+def _channels_for(bound: Bound, channels: Channels) -> Channels:
+    every = (channels,) if isinstance(channels, int) else channels
+    wants_tuple = bound.takes("in_channels") and wants_all(bound.function, "in_channels")
+    return every if wants_tuple else every[-1]
+
+
+def check_shapes(spec: ResolvedSpec, model: Classifier, blueprint: Blueprint) -> list[Stage]:
+    """Run a model on the meta device, which computes shapes and no numbers; return the shape of every part.
+
+    Raises SpecError when a part cannot take what the one before it gives, PluginError when one breaks its
+    contract.
+    """
+    model.eval()
+    outputs: Outputs = torch.empty(2, *blueprint.image_shape, device="meta")
+    stages = [Stage("images", _shapes(outputs))]
+    bounds = [spec.one("model", "backbone"), *spec.many("model", "neck")]
+    for bound, part in zip(bounds, [model.backbone, *model.necks], strict=True):
+        outputs = _run(spec, bound, part, outputs, stages[-1])
+        _check_channels(bound, outputs, _out_channels(bound, part))
+        stages.append(Stage(bound.label, _shapes(outputs)))
+    bound = spec.one("model", "head")
+    logits = _run(spec, bound, model.head, outputs, stages[-1])
+    _check_logits(bound, logits, blueprint)
+    return [*stages, Stage(bound.label, _shapes(logits))]
+
+
+def _run(spec: ResolvedSpec, bound: Bound, part: nn.Module, given: Outputs, before: Stage) -> Outputs:
+    """Compute the shapes of a part's outputs: on the meta device, or with zeros where that cannot be done."""
+    try:
+        state = {k: v.to("meta") for k, v in (*part.named_parameters(), *part.named_buffers())}
+        with torch.no_grad():
+            return _on_meta(torch.func.functional_call(part, state, (given,)))
+    except Exception:  # an operator without shapes, a tensor that is no buffer, or a misfit: real zeros tell
+        pass
+    try:
+        with torch.no_grad():
+            zeros = tuple(torch.zeros(shape) for shape in before.shapes)
+            return _on_meta(part(zeros if isinstance(given, tuple) else zeros[0]))
+    except Exception as error:
+        shapes = " and ".join(f"({', '.join(map(str, s[1:]))})" for s in before.shapes)
+        reason = _first_line(error)
+        raise spec.error(
+            bound.path, f"{bound.label} cannot take what {before.name} gives, {shapes}: {reason}"
+        ) from error
+
+
+def _on_meta(outputs: Outputs) -> Outputs:
+    if isinstance(outputs, Tensor):
+        return outputs.to("meta")
+    return tuple(output.to("meta") for output in outputs)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+
+
+def _check_channels(bound: Bound, outputs: Outputs, promised: Channels) -> None:
+    every = _as_tuple(outputs)
+    found = tuple(output.shape[1] for output in every)
+    expected = (promised,) if isinstance(promised, int) else promised
+    if found != expected:
+        raise PluginError(
+            f"{bound.component} breaks its contract: out_channels says {_list(expected)}, "
+            f"but its outputs have {_list(found)} channels"
+        )
+
+
+def _check_logits(bound: Bound, outputs: Outputs, blueprint: Blueprint) -> None:
+    for logits in _as_tuple(outputs):
+        if tuple(logits.shape) != (2, blueprint.num_classes):
+            raise PluginError(
+                f"{bound.component} breaks its contract: it gives {tuple(logits.shape)} for 2 images and "
+                f"{blueprint.num_classes} classes, and should give (2, {blueprint.num_classes})"
+            )
+
+
+def _as_tuple(outputs: Outputs) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+
+
+def _shapes(outputs: Outputs) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(output.shape) for output in _as_tuple(outputs))
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return " and ".join(str(n) for n in numbers)

@@ -1,0 +1,217 @@
+"""Components: found by packaging entry points, listed from metadata, imported only when used.
+
+Reading order: `KINDS` (the table of groups), `find_components` (metadata only), `resolve` (a name a user
+wrote to one component), `load` (the import). Built-in components take the same way as everybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, NamedTuple
+
+import importlib_metadata
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from clscli.errors import PluginError, UnknownComponentError
+
+
+class Kind(NamedTuple):
+    """What clscli calls one component of a group, and the parameters that it sets itself."""
+
+    singular: str
+    injected: tuple[str, ...] = ()
+
+
+# The one table: a new group is a new line. The entry-point group is "clscli.<key>".
+KINDS: dict[str, Kind] = {
+    "backbones": Kind("backbone", ("in_channels",)),
+    "necks": Kind("neck", ("in_channels",)),
+    "heads": Kind("head", ("in_channels", "num_classes")),
+    "losses": Kind("loss", ("num_classes", "class_counts")),
+    "transforms": Kind("transform", ("split",)),
+    "datasets": Kind("dataset", ("split",)),
+    "optimizers": Kind("optimizer", ("params",)),
+    "schedulers": Kind("scheduler", ("num_steps", "steps_per_epoch")),
+    "hooks": Kind("hook"),
+}
+
+CORE = "clscli"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+# A kind with fewer names than this shows them all when a name is unknown.
+FEW_NAMES = 12
+
+
+@dataclass(frozen=True)
+class Component:
+    """One entry point, as its package's metadata states it; nothing has been imported."""
+
+    kind: str
+    name: str
+    dist: str
+    version: str
+    value: str
+    requires_core: str | None  # the package's own requirement on clscli, such as "clscli>=0.1"
+
+    @property
+    def qualified(self) -> str:
+        """The form that always names this component: `dist:name`."""
+        return f"{self.dist}:{self.name}"
+
+    @property
+    def is_core(self) -> bool:
+        """Whether clscli itself ships this component."""
+        return self.dist == CORE
+
+    @property
+    def spec_name(self) -> str:
+        """What a resolved spec writes: the bare name of a built-in, else the qualified one."""
+        return self.name if self.is_core else self.qualified
+
+    def __str__(self) -> str:
+        return f"{self.dist} {self.version} ({KINDS[self.kind].singular} '{self.name}')"
+
+
+def find_components(kind: str | None = None) -> list[Component]:
+    """List what is installed, of one kind or of all, sorted by kind, name and package."""
+    return [c for c in _scan(os.environ.get("CLSCLI_PLUGINS")) if kind in (None, c.kind)]
+
+
+@cache
+def _scan(allowed: str | None) -> tuple[Component, ...]:
+    """Read every group once; `allowed` is CLSCLI_PLUGINS, the third parties to see (None: all of them)."""
+    names = None if allowed is None else {canonicalize_name(n.strip()) for n in allowed.split(",")}
+    found: set[Component] = set()  # a set: editable installs and doubled sys.path entries list things twice
+    facts: dict[int, tuple[str, str, str | None]] = {}  # reading a METADATA file is slow: once a package
+    for entry in importlib_metadata.entry_points():
+        kind = entry.group.removeprefix(f"{CORE}.")
+        if entry.dist is None or kind == entry.group or kind not in KINDS:
+            continue
+        if id(entry.dist) not in facts:
+            facts[id(entry.dist)] = _dist_facts(entry.dist)
+        dist, version, requires = facts[id(entry.dist)]
+        if dist == CORE or names is None or dist in names:
+            found.add(Component(kind, entry.name, dist, version, entry.value, requires))
+    return tuple(sorted(found, key=lambda c: (c.kind, c.name, not c.is_core, c.dist, c.value)))
+
+
+def _dist_facts(dist: importlib_metadata.Distribution) -> tuple[str, str, str | None]:
+    metadata = dist.metadata
+    requires = [r for r in metadata.get_all("Requires-Dist") or [] if _requirement_name(r) == CORE]
+    return canonicalize_name(metadata["Name"]), metadata["Version"], requires[0] if requires else None
+
+
+def _requirement_name(text: str) -> str:
+    match = re.match(r"\s*([A-Za-z0-9._-]+)", text)
+    return canonicalize_name(match.group(1)) if match else ""
+
+
+def resolve(kind: str, name: str) -> Component:
+    """Find the component that a user means by `name`, bare or as `dist:name`.
+
+    A bare name that clscli ships is always clscli's. Raises UnknownComponentError with near names, or with
+    the qualified names to choose from when two other packages offer the same one.
+    """
+    components = [c for c in find_components(kind) if NAME.fullmatch(c.name)]
+    if ":" in name:
+        return _resolve_qualified(kind, name, components)
+    matches = [c for c in components if c.name == name]
+    if matches and (matches[0].is_core or len(matches) == 1):
+        return matches[0]
+    word = KINDS[kind].singular
+    if matches:
+        choices = " or ".join(f"'{c.qualified}'" for c in matches)
+        raise UnknownComponentError(f"{word} '{name}' is offered by {len(matches)} packages -- write {choices}")
+    raise UnknownComponentError(f"unknown {word} '{name}'{_suggest(kind, name, components)}")
+
+
+def _resolve_qualified(kind: str, name: str, components: list[Component]) -> Component:
+    dist, _, short = name.partition(":")
+    dist = canonicalize_name(dist)
+    word = KINDS[kind].singular
+    of_dist = [c for c in components if c.dist == dist]
+    for component in of_dist:
+        if component.name == short:
+            return component
+    if of_dist:
+        raise UnknownComponentError(f"package '{dist}' has no {word} '{short}'{_suggest(kind, short, of_dist)}")
+    try:
+        version = importlib_metadata.version(dist)
+    except importlib_metadata.PackageNotFoundError:
+        raise UnknownComponentError(
+            f"{word} '{name}' needs the package '{dist}', which is not installed -- pip install {dist}"
+        ) from None
+    reason = "is not among CLSCLI_PLUGINS" if _is_hidden(dist) else f"offers no {kind}"
+    raise UnknownComponentError(f"unknown {word} '{name}': the package '{dist}' {version} {reason}")
+
+
+def _is_hidden(dist: str) -> bool:
+    return any(c.dist == dist for c in _scan(None)) and not any(c.dist == dist for c in find_components())
+
+
+def _suggest(kind: str, name: str, components: Iterable[Component]) -> str:
+    """Say what the user may have meant, as ` -- did you mean ...?`; from metadata, without any import."""
+    names = sorted({c.name for c in components})
+    near = near_names(name, names)
+    see = f"(see: clscli list {kind})"
+    if near:
+        return f" -- did you mean {near}? {see}"
+    if names and len(names) < FEW_NAMES:
+        return f" -- there are: {', '.join(names)} {see}"
+    return f" {see}"
+
+
+def near_names(name: str, names: Iterable[str]) -> str:
+    """Join the names closest to a mistyped one as `'a' or 'b'`; empty when nothing comes near."""
+    known = list(names)
+    near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
+    near += [n for n in known if name and name.lower() in n and n not in near]
+    return " or ".join(f"'{n}'" for n in near[:3])
+
+
+def incompatibility(component: Component) -> str | None:
+    """Say in words why the component's package does not fit this clscli, or None if it does."""
+    if component.requires_core is None:
+        return None
+    installed = importlib_metadata.version(CORE)
+    try:
+        requirement = Requirement(component.requires_core)
+    except InvalidRequirement:
+        return f"{component.dist} {component.version} has an unreadable requirement {component.requires_core!r}"
+    if requirement.specifier.contains(installed, prereleases=True):
+        return None
+    wanted = f"{CORE}{requirement.specifier}"
+    return f"{component.dist} {component.version} needs {wanted}, but {installed} is installed"
+
+
+def load(component: Component) -> Callable[..., Any]:
+    """Import a component and return its callable.
+
+    Raises PluginError, naming package, version and cause, when the package does not fit this clscli, cannot
+    be imported, or the entry point names something that cannot be called.
+    """
+    reason = incompatibility(component)
+    if reason is not None:
+        raise PluginError(f"{reason} -- pip install --upgrade {component.dist} {CORE}")
+    entry = importlib_metadata.EntryPoint(component.name, component.value, f"{CORE}.{component.kind}")
+    try:
+        target = entry.load()
+    except (Exception, SystemExit) as cause:  # the plugin boundary: whatever it raises is its own fault
+        text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        raise PluginError(
+            f"{component} cannot be imported: {' '.join(text.split())} "
+            f"-- reinstall {component.dist}, or see what works with: clscli list --check"
+        ) from cause
+    if not callable(target):
+        raise PluginError(f"{component} is not callable: {component.value} is a {type(target).__name__}")
+    return target  # type: ignore[no-any-return]  # any callable is a component
+
+
+def clear_cache() -> None:
+    """Forget what was found, after installing or removing packages in this process."""
+    _scan.cache_clear()

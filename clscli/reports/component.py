@@ -1,0 +1,45 @@
+"""One component, described from its docstring and signature."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+
+from clscli.plugins import KINDS, Component, load
+from clscli.reports.text import format_table
+from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters
+from clscli.spec.check import BUILDER_KEYS
+from clscli.toml import format_value
+
+
+def describe_component(component: Component) -> str:
+    """Show where a component is from, what it does, and every parameter: type, default, who sets it.
+
+    Imports the component. Raises PluginError when that fails.
+    """
+    function = load(component)
+    documented = function
+    while isinstance(documented, functools.partial):
+        documented = documented.func
+    doc = inspect.getdoc(documented) or "(no description)"
+    head = f"{component.spec_name}  ({KINDS[component.kind].singular}, {component.dist} {component.version})"
+    try:
+        parameters = read_parameters(function, KINDS[component.kind].injected)
+    except SignatureError as error:
+        return f"{head}\n\n{doc}\n\ncannot be used in a spec: {error}"
+    rows = [_row(parameter) for parameter in parameters]
+    if "pretrained" in BUILDER_KEYS.get(component.kind, {}):
+        rows.append(("pretrained", "bool | str", "false", "spec (true, a name of weights, a path or a URL)"))
+    table = format_table(("PARAMETER", "TYPE", "DEFAULT", "SET BY"), rows) if rows else "no parameters"
+    return f"{head}\n{component.value}\n\n{doc}\n\n{table}"
+
+
+def _row(parameter: Parameter) -> tuple[str, str, str, str]:
+    if parameter.injected:
+        annotation = parameter.annotation
+        text = annotation if isinstance(annotation, str) else describe_type(annotation)
+        return parameter.name, "-" if annotation is REQUIRED else text, "-", "clscli"
+    default = "required" if parameter.default is REQUIRED else "none"
+    if parameter.default is not None and parameter.default is not REQUIRED:
+        default = format_value(parameter.default)
+    return parameter.name, describe_type(parameter.annotation), default, "spec"

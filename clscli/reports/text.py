@@ -1,0 +1,27 @@
+"""Columns of plain text; imports nothing heavy, as `clscli list` must not."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Align columns with two spaces between them; `right` are the columns that hold numbers."""
+    widths = [max(_width(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [_pad(cell, widths[i], i in right) for i, cell in enumerate(row)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Count terminal columns: wide characters take two, combining ones none."""
+    columns = {"W": 2, "F": 2}
+    return sum(columns.get(unicodedata.east_asian_width(c), 1) for c in text if not unicodedata.combining(c))
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    gap = " " * (width - _width(text))
+    return gap + text if right else text + gap

@@ -1,0 +1,241 @@
+"""Two phases of checking a draft, each reporting all that it finds.
+
+`check_structure` needs neither torch nor any component: keys, types, and names against packaging metadata.
+`resolve` imports the components that the spec names and checks their parameters.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import pydantic
+import pydantic_core
+
+from clscli import plugins
+from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError
+from clscli.signature import (
+    REQUIRED,
+    Parameter,
+    SignatureError,
+    check,
+    faults_of,
+    read_parameters,
+)
+from clscli.spec.draft import Draft, Origin
+from clscli.spec.schema import SLOTS, Spec, component_tables
+from clscli.toml import Path, dotted, format_value
+
+# What the builder understands in a component's table besides the component's own parameters.
+BUILDER_KEYS: dict[str, Mapping[str, tuple[type, ...]]] = {"backbones": {"pretrained": (bool, str)}}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A component with its checked parameters, waiting for what clscli injects."""
+
+    component: plugins.Component
+    function: Callable[..., Any]
+    parameters: list[Parameter]
+    kwargs: dict[str, Any]
+    builder: dict[str, Any]  # values of BUILDER_KEYS
+    path: Path
+
+    @property
+    def label(self) -> str:
+        """How messages name it: `backbone 'resnet18'`."""
+        return f"{plugins.KINDS[self.component.kind].singular} '{self.component.spec_name}'"
+
+    def takes(self, name: str) -> bool:
+        """Whether the signature asks for an injected parameter."""
+        return any(p.injected and p.name == name for p in self.parameters)
+
+    def call(self, **injected: Any) -> Any:
+        """Call the component with its parameters, and with those injected values that it asks for."""
+        return self.function(**{k: v for k, v in injected.items() if self.takes(k)}, **self.kwargs)
+
+
+@dataclass(frozen=True)
+class ResolvedSpec:
+    """A checked spec: what was written, completed with every default, and the components it names."""
+
+    spec: Spec
+    values: dict[str, Any]  # plain TOML types; loads to itself
+    draft: Draft  # for origins
+    components: dict[Path, Bound]
+
+    def problem(self, path: Path, message: str) -> str:
+        """Word a problem with the value at `path`: `spec.toml:3: model.head: message`."""
+        return word_problem(self.draft.origin(path), path, message)
+
+    def error(self, path: Path, message: str) -> SpecError:
+        """Make an error of one problem."""
+        return SpecError([self.problem(path, message)])
+
+    def construct(self, bound: Bound, **injected: Any) -> Any:
+        """Call a component; its own ValueError is a problem of the spec, anything else one of its package."""
+        try:
+            return bound.call(**injected)
+        except ClscliError:
+            raise
+        except ValueError as error:
+            raise self.error(bound.path, f"{bound.label}: {error}") from error
+        except Exception as error:
+            raise PluginError(f"{bound.component} failed when it was built: {describe(error)}") from error
+
+    def one(self, *path: str) -> Bound:
+        """Return the component at a path that must hold one."""
+        return self.components[path]
+
+    def many(self, *path: str) -> list[Bound]:
+        """Return the components at a path that may hold none, one, or a list."""
+        return [bound for at, bound in self.components.items() if at[: len(path)] == path]
+
+
+def describe(error: BaseException) -> str:
+    """Put an exception of someone else's on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def word_problem(origin: Origin, path: Path, message: str) -> str:
+    """Write one problem on one line: where, which key, what is wrong."""
+    return f"{origin.where}: {dotted(path)}: {message}"
+
+
+def check_structure(draft: Draft) -> Spec:
+    """Check keys, types and component names without importing any component.
+
+    Raises SpecError with all problems, in the order of the layers and their lines.
+    """
+    found: dict[Path, str] = {}
+    spec = None
+    try:
+        spec = Spec.model_validate_json(pydantic_core.to_json(draft.values))
+    except pydantic.ValidationError as error:
+        for fault in faults_of(error, draft.values, (), unknown="unknown key"):
+            found[fault.path] = _with_hint(draft, fault.path, fault.message)
+    for slot in component_tables(draft.values):
+        name = slot.table.get("type")
+        if not isinstance(name, str):
+            continue
+        try:
+            plugins.resolve(slot.kind, name)
+        except UnknownComponentError as error:
+            found[(*slot.path, "type")] = str(error)
+    if spec is not None and not found:
+        data = spec.data
+        if data.root is None and data.train is None:
+            found[("data", "root")] = 'is required -- write [data] root = "photos", or give --data photos'
+        elif data.root is not None and (data.train or data.val or data.test):
+            found[("data", "root")] = "stands for train, val and test -- give either root or these"
+    _raise(draft, found)
+    assert spec is not None
+    return spec
+
+
+def _with_hint(draft: Draft, path: Path, message: str) -> str:
+    """Add what only the place in the spec can tell: near keys, and how to write a component."""
+    if message.startswith("unknown key"):
+        table: type[pydantic.BaseModel] = Spec
+        for key in path[:-1]:
+            annotation = table.model_fields[str(key)].annotation
+            if not (isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)):
+                break
+            table = annotation
+        known = [*table.model_fields, *(("extends", "unset") if len(path) == 1 else ())]
+        near = plugins.near_names(str(path[-1]), known)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
+        return f"unknown key '{path[-1]}' -- {hint}"
+    value = draft.get(path)
+    kind = SLOTS.get(path) or SLOTS.get(path[:-1])
+    if kind is not None and isinstance(value, str):
+        name = format_value(value)
+        return f"must be a table, got {name} -- write {dotted(path)} = {{ type = {name} }}"
+    return message
+
+
+def resolve(draft: Draft, spec: Spec) -> ResolvedSpec:
+    """Import the components that a checked spec names, check their parameters, and fill in every default.
+
+    Raises PluginError for a component that cannot be used, SpecError with all problems of parameters.
+    """
+    found: dict[Path, str] = {}
+    values = copy.deepcopy(draft.values)
+    if spec.data.root is not None:
+        values["data"]["root"] = _absolute(spec.data.root, draft.origin(("data", "root")))
+    components: dict[Path, Bound] = {}
+    for slot in component_tables(values):
+        bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
+        found.update(problems)
+        components[slot.path] = bound
+        slot.table.clear()
+        slot.table.update(_complete(bound))
+    _raise(draft, found)
+    return ResolvedSpec(spec, _ordered(values), draft, components)
+
+
+def _bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[Bound, dict[Path, str]]:
+    component = plugins.resolve(kind, table["type"])
+    function = plugins.load(component)
+    builder_keys = BUILDER_KEYS.get(kind, {})
+    try:
+        parameters = read_parameters(function, plugins.KINDS[kind].injected)
+    except SignatureError as error:
+        raise PluginError(f"{component} cannot be used in a spec: {error}") from None
+    given = {k: v for k, v in table.items() if k != "type" and k not in builder_keys}
+    label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
+    kwargs, faults = check(parameters, given, f"{label} has no parameter")
+    found = {(*path, *fault.path): fault.message for fault in faults}
+    builder = {k: table[k] for k in builder_keys if k in table}
+    for key, value in builder.items():
+        if not isinstance(value, builder_keys[key]):
+            found[(*path, key)] = f"must be true, false or a string, got {format_value(value)}"
+    for key, value in kwargs.items():
+        if isinstance(value, FilePath):
+            kwargs[key] = FilePath(_absolute(str(value), draft.origin((*path, key))))
+    return Bound(component, function, parameters, kwargs, builder, path), found
+
+
+def _absolute(path: str, origin: Origin) -> str:
+    """Make a path absolute: one in a spec file is relative to that file's folder, as with `extends`."""
+    return str((origin.folder or FilePath.cwd()) / FilePath(path).expanduser())
+
+
+def _complete(bound: Bound) -> dict[str, Any]:
+    """Write a component's table with all its defaults; TOML has no null, so a default of None is left out."""
+    table: dict[str, Any] = {"type": bound.component.spec_name, **bound.builder}
+    for parameter in bound.parameters:
+        if parameter.injected:
+            continue
+        value = bound.kwargs.get(parameter.name, parameter.default)
+        if value is not None and value is not REQUIRED:
+            table[parameter.name] = pydantic_core.to_jsonable_python(value)
+    return table
+
+
+def _ordered(values: dict[str, Any]) -> dict[str, Any]:
+    """Put tables and keys into the order of the schema, so that equal specs are equal texts."""
+
+    def order(table: dict[str, Any], model: type[pydantic.BaseModel]) -> dict[str, Any]:
+        result = {}
+        for key, info in model.model_fields.items():
+            if key not in table:
+                continue
+            inner: Any = info.annotation
+            is_table = isinstance(inner, type) and issubclass(inner, pydantic.BaseModel)
+            is_plain = is_table and inner.model_config.get("extra") == "forbid"
+            result[key] = order(table[key], inner) if is_plain else table[key]
+        return result
+
+    return order(values, Spec)
+
+
+def _raise(draft: Draft, found: dict[Path, str]) -> None:
+    if found:
+        located = [(draft.origin(path), path, message) for path, message in found.items()]
+        located.sort(key=lambda item: (item[0].order, dotted(item[1])))
+        raise SpecError([word_problem(*item) for item in located])

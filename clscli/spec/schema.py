@@ -1,0 +1,125 @@
+"""What a user may write in a spec: its tables, keys and types.
+
+Defaults are not here but in `defaults.toml`, the lowest layer that every spec is merged over. What a
+component's table may hold besides `type` is the component's own affair: see `check.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from clscli.toml import Path
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ComponentTable(BaseModel):
+    """A component by name, and its parameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    type: str
+
+
+class DataTable(_Table):
+    """Where the pictures are, and how they are read."""
+
+    root: str | None = None
+    train: ComponentTable | None = None
+    val: ComponentTable | None = None
+    test: ComponentTable | None = None
+    batch_size: Annotated[int, Field(ge=1)]
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    on_bad_image: Literal["error", "skip"]
+
+
+Channels = Annotated[list[float], Field(min_length=1)]
+
+
+class MeanStd(_Table):
+    """Normalisation by numbers of one's own: `(pixel / 255 - mean) / std`, one value for each channel."""
+
+    mean: Channels
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+class TransformsTable(_Table):
+    """What happens to a picture on its way into the model."""
+
+    normalize: Literal["imagenet", "none"] | MeanStd
+    train: list[ComponentTable]
+    eval: list[ComponentTable]
+
+
+class ModelTable(_Table):
+    """The model, from pixels to loss."""
+
+    backbone: ComponentTable
+    neck: ComponentTable | list[ComponentTable]
+    head: ComponentTable
+    loss: ComponentTable
+
+
+class TrainTable(_Table):
+    """The run."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Spec(_Table):
+    """A whole spec."""
+
+    seed: Annotated[int, Field(ge=0)]
+    data: DataTable
+    transforms: TransformsTable
+    model: ModelTable
+    optimizer: ComponentTable
+    scheduler: ComponentTable
+    train: TrainTable
+    hooks: list[ComponentTable] = []
+
+
+# Where components stand in a spec, and of which kind they are.
+SLOTS: dict[Path, str] = {
+    ("data", "train"): "datasets",
+    ("data", "val"): "datasets",
+    ("data", "test"): "datasets",
+    ("transforms", "train"): "transforms",
+    ("transforms", "eval"): "transforms",
+    ("model", "backbone"): "backbones",
+    ("model", "neck"): "necks",
+    ("model", "head"): "heads",
+    ("model", "loss"): "losses",
+    ("optimizer",): "optimizers",
+    ("scheduler",): "schedulers",
+    ("hooks",): "hooks",
+}
+
+
+class Slot(NamedTuple):
+    """One component table in a spec."""
+
+    path: Path
+    kind: str
+    table: dict[str, Any]
+
+
+def component_tables(values: dict[str, Any]) -> Iterator[Slot]:
+    """Walk over the component tables of a spec, single ones and lists; what is no table is passed over."""
+    for path, kind in SLOTS.items():
+        value: Any = values
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            yield Slot(path, kind, value)
+        elif isinstance(value, list):
+            for index, table in enumerate(value):
+                if isinstance(table, dict):
+                    yield Slot((*path, index), kind, table)
