@@ -19,12 +19,12 @@ from clscli.reports.text import format_table
 def list_command(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="[KIND]", help=", ".join(KINDS) + ".", autocompletion=complete_kind),
+        typer.Argument(metavar="KIND", help=", ".join(KINDS) + ".", autocompletion=complete_kind),
     ] = None,
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|PATTERN]",
+            metavar="NAME|PATTERN",
             help="One component, or a pattern such as 'resnet*'.",
             autocompletion=complete_name,
         ),

@@ -20,7 +20,7 @@ def train_command(
     spec: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SPEC]", help="A TOML file, or the name of a preset.", autocompletion=complete_preset
+            metavar="SPEC", help="A TOML file, or the name of a preset.", autocompletion=complete_preset
         ),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")] = None,

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clscli.data.loader import Transform
+from clscli.data.decode import UnreadableImageError, decode
+from clscli.data.loader import Transform, apply
+from clscli.data.split import View
 from clscli.errors import PluginError
 from clscli.seeds import seeded
 from clscli.spec import ResolvedSpec, describe
@@ -52,13 +54,17 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
     return transforms
 
 
-def output_shape(transforms: Sequence[Transform]) -> tuple[int, int, int]:
-    """Return the shape (C, H, W) that a pipeline gives to a picture."""
+def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) in which a view's first readable picture leaves a pipeline."""
     image = _noise()
+    for index in range(len(view)):
+        try:
+            image = decode(view[index].source)
+            break
+        except UnreadableImageError:
+            continue
     with seeded(0):
-        for transform in transforms:
-            image = transform(image)
-    channels, height, width = image.shape
+        channels, height, width = apply(transforms, image).shape
     return channels, height, width
 
 

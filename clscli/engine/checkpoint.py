@@ -18,6 +18,7 @@ import contextlib
 import os
 import pickle
 import tempfile
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ import torch
 from torch import Tensor
 
 from clscli import plugins
-from clscli.errors import CheckpointError, ClscliError, SpecError
+from clscli.errors import CheckpointError, SpecError, UnknownComponentError
 from clscli.models.build import Blueprint, build_model
 from clscli.models.classifier import Classifier
-from clscli.spec import ResolvedSpec, load_spec
+from clscli.spec import ResolvedSpec, check_structure, read_draft, resolve
+from clscli.spec.schema import EVERYTHING, component_tables
+from clscli.toml import Path as KeyPath
 
 FORMAT = 1
 
@@ -48,25 +51,28 @@ class Checkpoint:
     versions: dict[str, str]
     training: dict[str, Any] | None
 
-    def resolve(self) -> ResolvedSpec:
-        """Check the spec against what is installed here.
+    def resolve(self, needed: Set[KeyPath] = EVERYTHING) -> ResolvedSpec:
+        """Check the spec against what is installed here, as far as the `needed` slots go.
 
         Raises CheckpointError naming the package and version that is missing or no longer fits.
         """
-        for kind, name in _component_names(self.spec):
-            dist = name.partition(":")[0] if ":" in name else plugins.CORE
+        for slot in component_tables(self.spec, needed):
+            name = str(slot.table.get("type"))
             try:
-                plugins.resolve(kind, name)
-            except ClscliError as error:
-                trained = self.versions.get(dist)
-                known = f" (trained with {dist} {trained}: pip install {dist}=={trained})" if trained else ""
+                plugins.resolve(slot.kind, name)
+            except UnknownComponentError as error:
+                dist = name.partition(":")[0]
+                version = self.versions.get(dist)
+                known = f"=={version} (the version that it was trained with)" if version else ""
                 raise CheckpointError(f"{self.path}: {error}{known}") from None
         try:
-            return load_spec(self.spec)
+            draft = read_draft(self.spec)
+            return resolve(draft, check_structure(draft, needed), needed)
         except SpecError as error:
+            trained = ", ".join(f"{name} {version}" for name, version in self.versions.items())
             raise CheckpointError(
                 f"{self.path}: its spec does not fit what is installed here: {error.problems[0]} "
-                f"(trained with {', '.join(f'{k} {v}' for k, v in self.versions.items())})"
+                f"(trained with {trained})"
             ) from None
 
     def build(self, spec: ResolvedSpec) -> Classifier:
@@ -146,7 +152,7 @@ def checkpoint_data(
 def component_versions(spec: ResolvedSpec) -> dict[str, str]:
     """Return the versions of clscli, torch, and every package whose components the spec names."""
     versions = {b.component.dist: b.component.version for b in spec.components.values()}
-    return {**dict(sorted(versions.items())), "torch": torch.__version__}
+    return {**dict(sorted(versions.items())), "torch": str(torch.__version__)}
 
 
 def save_checkpoint(data: dict[str, Any], path: Path) -> None:
@@ -194,9 +200,3 @@ def _disk_reason(path: Path, error: RuntimeError) -> str:
     if stat is not None and stat.f_bavail * stat.f_frsize < 1 << 20:
         return "no space left on the disk"
     return str(error).splitlines()[0]
-
-
-def _component_names(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    from clscli.spec.schema import component_tables
-
-    return [(slot.kind, str(slot.table.get("type"))) for slot in component_tables(spec)]

@@ -16,6 +16,7 @@ from clscli.engine.evaluate import evaluate_model
 from clscli.engine.loop import Observer
 from clscli.engine.metrics import Evaluation
 from clscli.models.build import build_loss
+from clscli.spec.schema import EVALUATING
 
 
 def evaluate(
@@ -33,7 +34,7 @@ def evaluate(
     chosen = choose_device(device)
     observer = observer or Observer()
     checkpoint = load_checkpoint(ckpt)
-    spec = checkpoint.resolve()
+    spec = checkpoint.resolve(EVALUATING)
     root = Path(data) if data is not None else None
     view = open_split(spec, split, checkpoint.classes, root=root, run=checkpoint.path.parent)
     model = checkpoint.build(spec).to(chosen)

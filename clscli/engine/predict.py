@@ -19,6 +19,7 @@ from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.engine.device import choose_device
 from clscli.errors import DataError
+from clscli.spec.schema import PREDICTING
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +58,7 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto") -> None:
         self.device = choose_device(device)
-        self.spec = checkpoint.resolve()
+        self.spec = checkpoint.resolve(PREDICTING)
         self.classes = checkpoint.classes
         self.metrics = checkpoint.metrics
         self.transforms = build_transforms(self.spec, "predict")

@@ -53,7 +53,7 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     data = open_training_data(spec, run)
     train_transforms = build_transforms(spec, "train")
     eval_transforms = build_transforms(spec, "val")
-    blueprint = Blueprint(len(data.classes), output_shape(eval_transforms))
+    blueprint = Blueprint(len(data.classes), output_shape(eval_transforms, data.train))
     torch.manual_seed(seed_for(spec.spec.seed, "weights"))
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)

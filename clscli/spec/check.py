@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -26,7 +26,7 @@ from clscli.signature import (
     read_parameters,
 )
 from clscli.spec.draft import Draft, Origin
-from clscli.spec.schema import SLOTS, Spec, component_tables
+from clscli.spec.schema import EVERYTHING, SLOTS, Spec, component_tables
 from clscli.toml import Path, dotted, format_value
 
 # What the builder understands in a component's table besides the component's own parameters.
@@ -106,9 +106,10 @@ def word_problem(origin: Origin, path: Path, message: str) -> str:
     return f"{origin.where}: {dotted(path)}: {message}"
 
 
-def check_structure(draft: Draft) -> Spec:
+def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
     """Check keys, types and component names without importing any component.
 
+    Components outside the `needed` slots need not be installed.
     Raises SpecError with all problems, in the order of the layers and their lines.
     """
     found: dict[Path, str] = {}
@@ -118,7 +119,7 @@ def check_structure(draft: Draft) -> Spec:
     except pydantic.ValidationError as error:
         for fault in faults_of(error, draft.values, (), unknown="unknown key"):
             found[fault.path] = _with_hint(draft, fault.path, fault.message)
-    for slot in component_tables(draft.values):
+    for slot in component_tables(draft.values, needed):
         name = slot.table.get("type")
         if not isinstance(name, str):
             continue
@@ -158,9 +159,10 @@ def _with_hint(draft: Draft, path: Path, message: str) -> str:
     return message
 
 
-def resolve(draft: Draft, spec: Spec) -> ResolvedSpec:
+def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> ResolvedSpec:
     """Import the components that a checked spec names, check their parameters, and fill in every default.
 
+    Only those in the `needed` slots: what is for training alone may take long to import, or be missing.
     Raises PluginError for a component that cannot be used, SpecError with all problems of parameters.
     """
     found: dict[Path, str] = {}
@@ -168,7 +170,7 @@ def resolve(draft: Draft, spec: Spec) -> ResolvedSpec:
     if spec.data.root is not None:
         values["data"]["root"] = _absolute(spec.data.root, draft.origin(("data", "root")))
     components: dict[Path, Bound] = {}
-    for slot in component_tables(values):
+    for slot in component_tables(values, needed):
         bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
         found.update(problems)
         components[slot.path] = bound

@@ -6,7 +6,7 @@ component's table may hold besides `type` is the component's own affair: see `ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -103,6 +103,14 @@ SLOTS: dict[Path, str] = {
 }
 
 
+# The slots that using a model needs; the others are for making one.
+PREDICTING = frozenset(
+    {("transforms", "eval"), ("model", "backbone"), ("model", "neck"), ("model", "head")},
+)
+EVALUATING = PREDICTING | {("model", "loss"), ("data", "train"), ("data", "val"), ("data", "test")}
+EVERYTHING = frozenset(SLOTS)
+
+
 class Slot(NamedTuple):
     """One component table in a spec."""
 
@@ -111,9 +119,11 @@ class Slot(NamedTuple):
     table: dict[str, Any]
 
 
-def component_tables(values: dict[str, Any]) -> Iterator[Slot]:
-    """Walk over the component tables of a spec, single ones and lists; what is no table is passed over."""
+def component_tables(values: dict[str, Any], needed: Set[Path] = EVERYTHING) -> Iterator[Slot]:
+    """Walk over the component tables in the `needed` slots of a spec; what is no table is passed over."""
     for path, kind in SLOTS.items():
+        if path not in needed:
+            continue
         value: Any = values
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None

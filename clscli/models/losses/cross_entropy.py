@@ -29,12 +29,10 @@ class CrossEntropy(nn.Module):
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(gt=0)]] = "none",
         loss_weight: float = 1.0,
-        reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.loss_weight = loss_weight
-        self.reduction = reduction
         weights = balanced_weights(class_counts) if class_weights == "balanced" else class_weights
         if weights == "none":
             weight = None
@@ -55,9 +53,7 @@ class CrossEntropy(nn.Module):
         loss = F.cross_entropy(
             logits.to(dtype), target, weight, reduction="sum", label_smoothing=self.label_smoothing
         )
-        if self.reduction == "mean":
-            loss = loss / total_weight(target, weight)
-        return self.loss_weight * loss
+        return self.loss_weight * loss / total_weight(target, weight)
 
 
 def total_weight(target: Tensor, weight: Tensor | None) -> Tensor | int:
