@@ -58,18 +58,37 @@ def decode(source: Source) -> Tensor:
         raise UnreadableImageError(" ".join(str(cause).split()) or type(cause).__name__) from None
 
 
+# How a whole file of these formats ends, but for what some cameras write behind it.
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL_BYTES = 1024
+
+
 def check_header(source: Source) -> None:
-    """Read just enough of a picture to know its format and size. Raises UnreadableImageError."""
+    """Read just enough of a picture to know its format and size, and whether its end is missing.
+
+    Decodes only where the end looks wrong. Raises UnreadableImageError.
+    """
+    if isinstance(source, Image.Image):
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if not isinstance(source, Image.Image):
-                with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source):
-                    pass
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                end = _ENDS.get(image.format or "", b"")
     except UnidentifiedImageError:
         raise UnreadableImageError("not a picture, or of a format that cannot be read") from None
     except Exception as cause:
         raise UnreadableImageError(getattr(cause, "strerror", None) or str(cause)) from None
+    if end not in _tail(source):
+        decode(source)
+
+
+def _tail(source: str | Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source[-_TAIL_BYTES:]
+    with Path(source).open("rb") as file:
+        file.seek(max(0, Path(source).stat().st_size - _TAIL_BYTES))
+        return file.read()
 
 
 def _open(source: Source) -> Image.Image:

@@ -44,7 +44,9 @@ def load_pretrained(backbone: nn.Module, bound: Bound, wanted: bool | str, spec:
     """
     path = (*bound.path, "pretrained")
     source = _locate(bound, wanted, spec, path)
-    match = match_weights(_read(source), backbone)
+    tensors = _read(source)
+    adapt = getattr(backbone, "adapt_weights", None)  # a backbone may know older names, or another grid
+    match = match_weights(adapt(tensors) if adapt is not None else tensors, backbone)
     total = len(backbone.state_dict())
     if len(match.fitting) < total / 2:
         example = ", ".join(match.unused[:3]) or "nothing"

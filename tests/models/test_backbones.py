@@ -9,7 +9,7 @@ from importlib_metadata import entry_points
 from torch import nn
 from torchvision import models
 
-from clscli.models.backbones.vision_transformer import adapt_weights, interpolate_positions
+from clscli.models.backbones.vision_transformer import interpolate_positions
 
 ENTRIES = {
     entry.name: entry
@@ -485,7 +485,7 @@ def test_transformer_weights_of_another_image_size_and_of_old_names():
         for name, tensor in source.state_dict().items()
     }
     assert "encoder.layers.encoder_layer_1.mlp.linear_2.bias" in old
-    target.load_state_dict(adapt_weights(old, target), strict=True)
+    target.load_state_dict(target.adapt_weights(old), strict=True)
     images = torch.rand(1, 3, 96, 96)
     with torch.inference_mode():
         assert torch.equal(target.eval()(images), source.eval()(images))

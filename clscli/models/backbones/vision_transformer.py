@@ -113,6 +113,20 @@ class VisionTransformer(StagedBackbone):
             return tokens[:, 0]
         return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)
 
+    def adapt_weights(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Bring a file's weights to the names and the grid of this backbone; called before they are matched."""
+        # torchvision published its weights before it renamed the layers of the MLP (its pull request 6053).
+        adapted = {
+            name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
+            for name, tensor in tensors.items()
+        }
+        positions = adapted.get("encoder.pos_embedding")
+        if positions is not None:
+            side = math.isqrt(positions.shape[1] - 1)
+            if (side, side) != self.grid:
+                adapted["encoder.pos_embedding"] = interpolate_positions(positions, (side, side), self.grid)
+        return adapted
+
 
 def interpolate_positions(positions: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
     """Resize the position embedding (1, 1 + H * W, C) of a grid (H, W) to another grid."""
@@ -120,21 +134,6 @@ def interpolate_positions(positions: Tensor, grid: tuple[int, int], new_grid: tu
     maps = patch_positions.transpose(1, 2).reshape(1, -1, *grid)
     maps = F.interpolate(maps.float(), size=new_grid, mode="bicubic").to(positions.dtype)
     return torch.cat([class_position, maps.flatten(2).transpose(1, 2)], dim=1)
-
-
-def adapt_weights(tensors: Mapping[str, Tensor], backbone: VisionTransformer) -> dict[str, Tensor]:
-    """Bring a file's weights to the backbone's names, and its position embedding to the backbone's grid."""
-    # torchvision published its weights before it renamed the layers of the MLP (its pull request 6053).
-    adapted = {
-        name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
-        for name, tensor in tensors.items()
-    }
-    positions = adapted.get("encoder.pos_embedding")
-    if positions is not None:
-        side = math.isqrt(positions.shape[1] - 1)
-        if (side, side) != backbone.grid:
-            adapted["encoder.pos_embedding"] = interpolate_positions(positions, (side, side), backbone.grid)
-    return adapted
 
 
 def make_patch_convolution(in_channels: int, hidden_dim: int, patch_size: int) -> nn.Conv2d:
