@@ -86,29 +86,40 @@ def find_components(kind: str | None = None) -> list[Component]:
 def _scan(allowed: str | None) -> tuple[Component, ...]:
     """Read every group once; `allowed` is CLSCLI_PLUGINS, the third parties to see (None: all of them)."""
     names = None if allowed is None else {canonicalize_name(n.strip()) for n in allowed.split(",")}
-    found: set[Component] = set()  # a set: editable installs and doubled sys.path entries list things twice
-    facts: dict[int, tuple[str, str, str | None]] = {}  # reading a METADATA file is slow: once a package
-    for entry in importlib_metadata.entry_points():
-        kind = entry.group.removeprefix(f"{CORE}.")
-        if entry.dist is None or kind == entry.group or kind not in KINDS:
+    found: dict[str, list[Component]] = {}
+    for installed in importlib_metadata.Distribution.discover():
+        try:
+            components = _components_of(installed)
+        except Exception:  # half an uninstalled package, of whom we know not even the name: not our affair
             continue
-        if id(entry.dist) not in facts:
-            facts[id(entry.dist)] = _dist_facts(entry.dist)
-        dist, version, requires = facts[id(entry.dist)]
-        if dist == CORE or names is None or dist in names:
-            found.add(Component(kind, entry.name, dist, version, entry.value, requires))
-    return tuple(sorted(found, key=lambda c: (c.kind, c.name, not c.is_core, c.dist, c.value)))
+        # On a doubled sys.path, and after editable installs, a package is found twice: the first is imported.
+        if components and components[0].dist not in found:
+            found[components[0].dist] = components
+    seen = (c for dist, cs in found.items() if names is None or dist in names or dist == CORE for c in cs)
+    return tuple(sorted(seen, key=lambda c: (c.kind, c.name, not c.is_core, c.dist, c.value)))
 
 
-def _dist_facts(dist: importlib_metadata.Distribution) -> tuple[str, str, str | None]:
-    metadata = dist.metadata
-    requires = [r for r in metadata.get_all("Requires-Dist") or [] if _requirement_name(r) == CORE]
-    return canonicalize_name(metadata["Name"]), metadata["Version"], requires[0] if requires else None
+def _components_of(installed: importlib_metadata.Distribution) -> list[Component]:
+    entries = {(e.group.removeprefix(f"{CORE}."), e.name, e.value): e.group for e in installed.entry_points}
+    entries = {key: group for key, group in entries.items() if key[0] in KINDS and group != key[0]}
+    if not entries:
+        return []  # most packages: reading their METADATA as well would be slow
+    metadata = installed.metadata
+    dist, version = canonicalize_name(metadata["Name"]), metadata["Version"]
+    requires = next((r for r in metadata.get_all("Requires-Dist") or [] if _is_about_core(r)), None)
+    return [Component(kind, name, dist, version, value, requires) for kind, name, value in entries]
 
 
-def _requirement_name(text: str) -> str:
+def _is_about_core(text: str) -> bool:
+    """Tell whether a `Requires-Dist` line is about clscli, on this Python and without extras."""
     match = re.match(r"\s*([A-Za-z0-9._-]+)", text)
-    return canonicalize_name(match.group(1)) if match else ""
+    if match is None or canonicalize_name(match.group(1)) != CORE:
+        return False
+    try:
+        marker = Requirement(text).marker
+    except InvalidRequirement:
+        return True  # `incompatibility` says so
+    return marker is None or marker.evaluate({"extra": ""})
 
 
 def resolve(kind: str, name: str) -> Component:
@@ -168,9 +179,9 @@ def _suggest(kind: str, name: str, components: Iterable[Component]) -> str:
 
 def near_names(name: str, names: Iterable[str]) -> str:
     """Join the names closest to a mistyped one as `'a' or 'b'`; empty when nothing comes near."""
-    known = list(names)
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    near += [n for n in known if name and name.lower() in n and n not in near]
+    known = {n.lower(): n for n in names}
+    near = [known[n] for n in get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
+    near += [n for low, n in known.items() if name and name.lower() in low and n not in near]
     return " or ".join(f"'{n}'" for n in near[:3])
 
 
@@ -208,7 +219,7 @@ def load(component: Component) -> Callable[..., Any]:
             f"-- reinstall {component.dist}, or see what works with: clscli list --check"
         ) from cause
     if not callable(target):
-        raise PluginError(f"{component} is not callable: {component.value} is a {type(target).__name__}")
+        raise PluginError(f"{component} is not callable: {component.value} is of type {type(target).__name__}")
     return target  # type: ignore[no-any-return]  # any callable is a component
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 import torch
 
@@ -14,7 +16,8 @@ import torch
 def seed_for(*purpose: int | str) -> int:
     """Turn a purpose such as `(seed, "order", epoch)` into a seed of 63 bits; equal on every machine."""
     text = "/".join(str(part) for part in purpose)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+    data = text.encode(errors="surrogatepass")  # file names need not be valid Unicode
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little") >> 1
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def seeded(*purpose: int | str) -> Iterator[None]:
     """
     seed = seed_for(*purpose)
     torch_state, python_state = torch.default_generator.get_state(), random.getstate()
-    numpy = sys.modules.get("numpy.random")  # not imported for this: who does not use it needs no seed
+    numpy = _numpy_random()
     numpy_state = numpy.get_state() if numpy is not None else None
     torch.default_generator.manual_seed(seed)
     random.seed(seed)
@@ -38,3 +41,8 @@ def seeded(*purpose: int | str) -> Iterator[None]:
         random.setstate(python_state)
         if numpy is not None:
             numpy.set_state(numpy_state)
+
+
+def _numpy_random() -> ModuleType | None:
+    """Return `numpy.random` if NumPy is in use; `import numpy` alone does not load it, its first use does."""
+    return importlib.import_module("numpy.random") if "numpy" in sys.modules else None

@@ -6,6 +6,7 @@ pydantic is used here and in `spec/schema.py` only. Values are checked in strict
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import types
@@ -19,11 +20,10 @@ import pydantic
 import pydantic_core
 
 from clscli.plugins import near_names
-from clscli.toml import format_value
+from clscli.toml import dotted, format_value
 
 REQUIRED: Any = inspect.Parameter.empty
 _SCALARS = (bool, int, float, str, Path)
-_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string", Path: "a path"}
 
 
 class SignatureError(Exception):
@@ -63,7 +63,8 @@ def read_parameters(component: Callable[..., Any], injected: Sequence[str]) -> l
         annotation = parameter.annotation
         if not is_injected:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise SignatureError(f"it takes '{parameter}', but each parameter must have a name of its own")
+                stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+                raise SignatureError(f"it takes '{stars}{name}', but each parameter must have a name of its own")
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise SignatureError(f"parameter '{name}' is positional-only, but specs give parameters by name")
             if annotation is parameter.empty:
@@ -74,8 +75,17 @@ def read_parameters(component: Callable[..., Any], injected: Sequence[str]) -> l
                     f"parameter '{name}' has the type {describe_type(annotation)}, which TOML cannot write "
                     '-- take a name instead, such as Literal["relu", "gelu"]'
                 )
-        found.append(Parameter(name, annotation, parameter.default, is_injected))
+        default = _read_default(component, name, parameter.default)
+        found.append(Parameter(name, annotation, default, is_injected))
     return found
+
+
+def _read_default(component: Callable[..., Any], name: str, default: Any) -> Any:
+    """Return a parameter's default, called where a dataclass has a `default_factory` instead."""
+    if default is REQUIRED or not dataclasses.is_dataclass(component):
+        return default
+    factory = next((f.default_factory for f in dataclasses.fields(component) if f.name == name), None)
+    return factory() if callable(factory) else default
 
 
 def _resolve_annotation(component: Callable[..., Any], name: str, annotation: Any) -> Any:
@@ -100,7 +110,7 @@ def _namespace(component: Callable[..., Any]) -> dict[str, Any]:
         component = component.func
     target: Any = component
     if inspect.isclass(component):
-        target = component.__init__ if "__init__" in dir(component) else component.__new__
+        target = component.__new__ if component.__init__ is object.__init__ else component.__init__
     elif not hasattr(component, "__globals__"):
         target = type(component).__call__
     return getattr(inspect.unwrap(target), "__globals__", {})
@@ -188,13 +198,31 @@ def check(
     return result, faults
 
 
+def complete(parameters: Sequence[Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """Write out, in plain TOML types, what was given and the defaults of the rest; None is left out.
+
+    The defaults are checked too: as TOML has it, `lr: float = 1` is 1.0, and a spec must load to itself.
+    Raises SignatureError for one that does not fit its own type.
+    """
+    values = {p.name: p.default for p in parameters if not p.injected and p.default is not REQUIRED} | given
+    try:
+        plain = {k: pydantic_core.to_jsonable_python(v) for k, v in values.items() if v is not None}
+    except ValueError as cause:
+        raise SignatureError(f"it has a default that TOML cannot write: {cause}") from None
+    checked, faults = check([p for p in parameters if p.name in plain], plain)
+    if faults:
+        fault = faults[0]
+        raise SignatureError(f"the default of parameter '{dotted(fault.path)}' does not fit: {fault.message}")
+    return {name: pydantic_core.to_jsonable_python(value) for name, value in checked.items()}
+
+
 def faults_of(
     error: pydantic.ValidationError, values: Any, known: Sequence[str], unknown: str = "no parameter"
 ) -> list[Fault]:
     """Put pydantic's errors into our words, one fault a value; `known` are the names for near matches."""
     worded: dict[tuple[str | int, ...], list[str]] = {}
     for item in error.errors(include_url=False):
-        path = _path_into(values, item["loc"])
+        path = _path_into(values, item["loc"], names_key=item["type"] in ("missing", "extra_forbidden"))
         worded.setdefault(path, []).append(_word(item, path, known, unknown))
     # pydantic reports each branch of a union: of those, what lies deepest is the branch that was meant.
     deepest = [p for p in worded if not any(q != p and q[: len(p)] == p for q in worded)]
@@ -209,12 +237,15 @@ def _either(messages: list[str]) -> str:
     return f"must be {' or '.join(e[0] for e in expected)}, got {expected[0][2].partition(' -- ')[0]}"
 
 
-def _path_into(values: Any, location: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Keep the parts of pydantic's location that lead into the values; it adds names of union branches."""
+def _path_into(values: Any, location: Sequence[str | int], *, names_key: bool) -> tuple[str | int, ...]:
+    """Keep the parts of pydantic's location that lead into the values; it adds names of union branches.
+
+    `names_key`: the last part is a key even if the values have no such key.
+    """
     path: list[str | int] = []
     for position, part in enumerate(location):
         last = position == len(location) - 1
-        if isinstance(values, dict) and (part in values or last):
+        if isinstance(values, dict) and (part in values or (last and names_key)):
             path.append(part)
             values = values.get(part)
         elif isinstance(values, list) and isinstance(part, int):

@@ -30,7 +30,7 @@ def _key_lines(text: str) -> dict[Path, int]:
 
     A statement is the shortest run of lines that parses alone; `tomllib` itself says which keys it sets.
     """
-    lines = text.splitlines()
+    lines = text.replace("\r\n", "\n").split("\n")  # not splitlines: strings may hold its rarer line ends
     found: dict[Path, int] = {}
     header: Path = ()
     lengths: dict[Path, int] = {}  # elements seen so far of every [[array of tables]]
@@ -42,14 +42,43 @@ def _key_lines(text: str) -> dict[Path, int]:
             continue
         if stripped.startswith("["):
             header = _open_table(tomllib.loads(stripped), lengths)
-            found.setdefault(header, start + 1)
+            for end in range(1, len(header) + 1):  # [a.b] may be the first that is heard of a
+                found.setdefault(header[:end], start + 1)
             start += 1
             continue
         end, table = _statement(lines, start)
+        elements = _element_lines(lines, start, end, table)
         for path in paths(table):
-            found.setdefault(header + path, start + 1)
+            line = next((elements[path[:n]] for n in range(1, len(path) + 1) if path[:n] in elements), start)
+            found.setdefault(header + path, line + 1)
         start = end
     return found
+
+
+def _element_lines(lines: list[str], start: int, end: int, table: dict[str, Any]) -> dict[Path, int]:
+    """Find on which line each element of an array that takes several lines begins.
+
+    What stands above an element's line is a whole array, but for its bracket.
+    """
+    path, elements = _only_value(table)
+    found: dict[Path, int] = {}
+    for line in range(start + 1, end):
+        try:
+            _, above = _only_value(tomllib.loads("\n".join(lines[start:line]) + "\n]"))
+        except tomllib.TOMLDecodeError:
+            continue
+        found |= {(*path, index): line for index in range(len(above), len(elements))}
+    return found
+
+
+def _only_value(table: dict[str, Any]) -> tuple[Path, Any]:
+    """Follow `a.b = value` down to its value."""
+    path: Path = ()
+    value: Any = table
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        path += (key,)
+    return path, value
 
 
 def _open_table(table: dict[str, Any], lengths: dict[Path, int]) -> Path:

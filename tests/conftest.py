@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import random
+import sys
+import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from PIL import Image, ImageDraw
+
+from clscli import train
+from clscli.cli import main
+from clscli.plugins import clear_cache
+from clscli.spec import render_spec
 
 # Tests compute little at a time: more threads only wait for each other.
 torch.set_num_threads(1)
@@ -61,3 +70,91 @@ def hash_of(text: str) -> int:
 def pictures(tmp_path_factory) -> Path:
     """A folder of 24 + 12 small pictures of two classes; not to be changed by tests."""
     return draw_folder(tmp_path_factory.mktemp("pictures"), {"train": 12, "val": 6})
+
+
+@pytest.fixture
+def tiny(pictures) -> dict:
+    """A spec that trains in a second: a narrow network on the small pictures, one process, float32."""
+    return tiny_spec(pictures)
+
+
+def tiny_spec(root: Path) -> dict:
+    """Return the spec of the `tiny` fixture for some folder of pictures."""
+    return {
+        "data": {"root": str(root), "batch_size": 8, "num_workers": 0},
+        "transforms": {
+            "train": [{"type": "random_crop", "size": 20, "padding": 2}, {"type": "random_horizontal_flip"}],
+            "eval": [],
+        },
+        "model": {
+            "backbone": {"type": "resnet18", "stem": "cifar", "base_channels": 4, "layers": [1, 1, 1, 1]},
+            "head": {"type": "linear", "dropout": 0.1},
+        },
+        "optimizer": {"lr": 0.01},
+        "train": {"epochs": 3, "precision": "float32"},
+    }
+
+
+@pytest.fixture
+def tiny_file(tiny, tmp_path) -> Path:
+    """The `tiny` spec as the file tiny.toml in the test's folder, which is the working directory."""
+    (tmp_path / "tiny.toml").write_text(render_spec(tiny), encoding="utf-8")
+    return Path("tiny.toml")
+
+
+@pytest.fixture(scope="session")
+def trained(pictures, tmp_path_factory) -> Path:
+    """The run directory of a training on the small pictures; not to be changed by tests."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train(tiny_spec(pictures) | {"train": {"epochs": 6, "precision": "float32"}}, out=out, device="cpu")
+    return out
+
+
+class Command(NamedTuple):
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def clscli(capfd, monkeypatch):
+    """Run the command line in this process, as the installed script would; returns a `Command`."""
+
+    def run(*arguments: object, stdin: str = "") -> Command:
+        monkeypatch.setattr(sys, "argv", ["clscli", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capfd.readouterr()
+        code: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        out, err = capfd.readouterr()
+        return Command(int(code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Install a package `extra 1.0` for one test: `plugin(kind, entry="module:name", module="source")`."""
+    site = tmp_path / "site"
+
+    def install(kind: str, **parts: str) -> None:
+        info = site / "extra-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extra\nVersion: 1.0\n")
+        entries = [f"{name} = {value}" for name, value in parts.items() if "\n" not in value]
+        (info / "entry_points.txt").write_text("\n".join([f"[clscli.{kind}]", *entries]))
+        for name, source in parts.items():
+            if "\n" in source:
+                (site / f"{name}.py").write_text(textwrap.dedent(source))
+                monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.syspath_prepend(site)
+        clear_cache()
+
+    yield install
+    monkeypatch.undo()
+    clear_cache()

@@ -94,7 +94,7 @@ def _note(component: Component) -> str:
 
 def _check(component: Component) -> tuple[str, str]:
     """Import a component and read its signature."""
-    from clscli.signature import SignatureError, read_parameters
+    from clscli.signature import SignatureError, complete, read_parameters
 
     if not NAME.fullmatch(component.name):
         return "invalid", _note(component)
@@ -102,7 +102,7 @@ def _check(component: Component) -> tuple[str, str]:
     if reason is not None:
         return "incompatible", reason
     try:
-        read_parameters(load(component), KINDS[component.kind].injected)
+        complete(read_parameters(load(component), KINDS[component.kind].injected), given={})
     except ClscliError as error:
         return "broken", str(error)
     except SignatureError as error:

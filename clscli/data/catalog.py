@@ -33,12 +33,16 @@ def open_training_data(spec: ResolvedSpec, run: Path | None = None) -> TrainingD
 
     Nothing is decoded. Raises SpecError, pointing at the key in the spec, when the data cannot be used.
     """
-    at = ("data", "root") if spec.spec.data.root is not None else ("data", "train")
     try:
         found = _datasets(spec)
         return _pair(spec, found["train"], found.get("val"), run, _notes(spec, found))
     except DataError as error:
-        raise spec.error(at, str(error)) from None
+        raise spec.error(_named_at(spec, "train"), str(error)) from None
+
+
+def _named_at(spec: ResolvedSpec, split: str) -> tuple[str, str]:
+    """Tell which key of the spec names the pictures of a split."""
+    return ("data", "root" if spec.spec.data.root is not None else split)
 
 
 def _pair(
@@ -46,9 +50,13 @@ def _pair(
 ) -> TrainingData:
     classes = list(train.classes)
     if len(classes) < 2:
-        raise DataError(f"found one class, {classes[0]!r} -- a classifier needs at least two")
+        found = f"one class, {classes[0]!r}" if classes else "no class"
+        raise DataError(f"found {found} -- a classifier needs at least two")
     if val is not None:
-        view = whole(val, classes, "the validation pictures")
+        try:
+            view = whole(val, classes, "the validation pictures")
+        except DataError as error:
+            raise spec.error(_named_at(spec, "val"), str(error)) from None
         missing = [name for name, count in zip(classes, view.class_counts, strict=True) if not count]
         if missing:
             notes.append(f"no validation pictures of: {', '.join(missing)}")
@@ -124,7 +132,10 @@ def open_split(
     manifest = stratified_split(found["train"], spec.spec.data.val_fraction, spec.spec.seed)
     if run is not None and (run / MANIFEST).is_file():
         manifest = read_manifest(run / MANIFEST)
-    return part(found["train"], manifest, split, classes)
+    view = part(found["train"], manifest, split, classes)
+    if not len(view):
+        raise DataError(f"none of the pictures are left that training put into the split '{split}'")
+    return view
 
 
 def find_unreadable(view: View) -> dict[int, str]:
@@ -133,13 +144,16 @@ def find_unreadable(view: View) -> dict[int, str]:
     This costs a few per cent of decoding and finds what is empty, missing or no picture before a run starts.
     """
 
-    def reason(index: int) -> str | None:
-        try:
-            check_header(view[index].source)
-        except UnreadableImageError as error:
-            return str(error)
-        return None
+    def reasons(indices: range) -> dict[int, str]:
+        found = {}
+        for index in indices:
+            try:
+                check_header(view[index].source)
+            except UnreadableImageError as error:
+                found[index] = str(error)
+        return found
 
+    size = 256  # a task for every picture would take more memory than its name
+    chunks = [range(len(view))[start : start + size] for start in range(0, len(view), size)]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        reasons = pool.map(reason, range(len(view)), chunksize=64)
-        return {index: text for index, text in enumerate(reasons) if text is not None}
+        return {index: text for found in pool.map(reasons, chunks) for index, text in found.items()}

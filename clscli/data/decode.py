@@ -7,13 +7,16 @@ training. Pillow decodes: one set of formats, one rounding, everywhere.
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 Source = str | Path | bytes | Image.Image
@@ -34,18 +37,45 @@ def extensions() -> frozenset[str]:
 _NOT_PICTURES = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf"}
 
 
-def decode(source: Source) -> Tensor:
-    """Read a picture, from a path, encoded bytes or a Pillow image, as a `uint8` tensor `(3, H, W)`.
+class _Silence:
+    """Ignore warnings while any thread is inside.
 
-    Raises UnreadableImageError with the reason.
+    `warnings.catch_warnings` changes the whole process: where threads overlap, the first to leave would end
+    the silence of the others, and the last one make it permanent.
     """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._num_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._num_inside -= 1
+            if self._num_inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+# Pillow warns of odd metadata that does not change the pixels, and of large pictures.
+_silence = _Silence()
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Put whatever Pillow raises into words: as UnreadableImageError."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata that does not change the pixels, and of large pictures.
-            warnings.simplefilter("ignore")
-            image = _open(source)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _pixels(_to_rgb(image))
+        with _silence:
+            yield
+    except UnreadableImageError:
+        raise
     except FileNotFoundError:
         raise UnreadableImageError("no such file") from None
     except IsADirectoryError:
@@ -55,7 +85,17 @@ def decode(source: Source) -> Tensor:
     except Image.DecompressionBombError as cause:
         raise UnreadableImageError(f"too large to be decoded safely: {cause}") from None
     except Exception as cause:  # decoders raise SyntaxError, struct.error, ValueError, ... on broken files
-        raise UnreadableImageError(" ".join(str(cause).split()) or type(cause).__name__) from None
+        text = getattr(cause, "strerror", None) or str(cause)
+        raise UnreadableImageError(" ".join(text.split()) or type(cause).__name__) from None
+
+
+def decode(source: Source) -> Tensor:
+    """Read a picture, from a path, encoded bytes or a Pillow image, as a `uint8` tensor `(3, H, W)`.
+
+    Raises UnreadableImageError with the reason.
+    """
+    with _reading():
+        return _pixels(_to_rgb(_upright(_open(source))))
 
 
 # How a whole file of these formats ends, but for what some cameras write behind it.
@@ -70,17 +110,11 @@ def check_header(source: Source) -> None:
     """
     if isinstance(source, Image.Image):
         return
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                end = _ENDS.get(image.format or "", b"")
-    except UnidentifiedImageError:
-        raise UnreadableImageError("not a picture, or of a format that cannot be read") from None
-    except Exception as cause:
-        raise UnreadableImageError(getattr(cause, "strerror", None) or str(cause)) from None
-    if end not in _tail(source):
-        decode(source)
+    with _reading():
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            end = _ENDS.get(image.format or "", b"")
+        if end not in _tail(source):
+            decode(source)
 
 
 def _tail(source: str | Path | bytes) -> bytes:
@@ -99,6 +133,31 @@ def _open(source: Source) -> Image.Image:
         return image
 
 
+# What an orientation in the metadata asks for; 1 is upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its metadata say.
+
+    Not by Pillow's `exif_transpose`, which also writes the metadata anew and fails where they are damaged.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # metadata that cannot be read say nothing; the pixels may still be whole
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB; what is transparent shows white, as it does on a page."""
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -112,6 +171,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
             image = image.point(lambda value: value * 255)
         image = image.convert("L")
     elif image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+        if image.mode == "La":  # which Pillow converts to nothing else
+            image = image.convert("LA")
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
@@ -121,5 +182,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _pixels(image: Image.Image) -> Tensor:
     """Copy the pixels out of a Pillow image; the tensor is a channels-last view `(3, H, W)`."""
     width, height = image.size
+    if not width * height:
+        raise UnreadableImageError(f"has no pixels: {width} x {height}")
     flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return flat.view(height, width, 3).permute(2, 0, 1)

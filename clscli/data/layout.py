@@ -18,7 +18,8 @@ def find_splits(root: Path) -> dict[str, Path]:
     A folder called `train` that holds pictures but no folders is a class (of vehicles, say), not a split.
     """
     found = {}
-    folders = {e.name.lower(): e for e in root.iterdir() if e.is_dir()} if root.is_dir() else {}
+    # Of `Train` and `train` side by side, the last in this order is taken: the one in lower case.
+    folders = {e.name.lower(): e for e in sorted(root.iterdir()) if e.is_dir()} if root.is_dir() else {}
     for split, names in SPLIT_FOLDERS.items():
         match = next((folders[n] for n in names if n in folders and _may_be_split(folders[n])), None)
         if match is not None:

@@ -33,7 +33,7 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
     for bound, transform in zip(bounds, transforms, strict=True):
         try:
             with seeded(0):
-                result = transform(image)
+                result = transform(image.clone())
         except Exception as error:
             raise PluginError(
                 f"{bound.component} failed on an image of {tuple(image.shape)}: {describe(error)}"
@@ -75,7 +75,7 @@ def _noise() -> Tensor:
 def _is_random(transform: Transform, image: Tensor) -> bool:
     def draw(seed: int) -> Tensor:
         with seeded(seed):
-            return transform(image)
+            return transform(image.clone())  # a transform may write into its input
 
     first = draw(0)
     return any(not torch.equal(first, draw(seed)) for seed in range(1, _TRIAL_DRAWS))

@@ -14,6 +14,8 @@ from clscli.seeds import seed_for
 
 Manifest = dict[str, str]  # a sample's key -> "train" or "val"
 
+_UNKNOWN = -1  # the target of a class that the model does not have; no view keeps it
+
 
 class View:
     """Show some samples of a data set, with each target translated into an index of `classes`."""
@@ -22,7 +24,7 @@ class View:
         positions = {name: i for i, name in enumerate(classes)}
         self.dataset = dataset
         self.classes = classes
-        self._translate = [positions.get(name, -1) for name in dataset.classes]
+        self._translate = [positions.get(name, _UNKNOWN) for name in dataset.classes]
         self._indices = array("q", indices)
         own = targets_of(dataset)
         self.targets = array("q", (self._translate[own[i]] for i in self._indices))
@@ -66,10 +68,14 @@ def whole(dataset: Dataset, classes: list[str], where: str) -> View:
     """
     unknown = [name for name in dataset.classes if name not in set(classes)]
     if unknown:
-        names = ", ".join(repr(name) for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        known = ", ".join(repr(name) for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
-        raise DataError(f"{where}: has classes that the model does not know: {names} (it knows {known})")
+        raise _unknown_classes(unknown, classes, where)
     return View(dataset, range(len(dataset)), classes)
+
+
+def _unknown_classes(unknown: list[str], classes: list[str], where: str) -> DataError:
+    names = ", ".join(repr(name) for name in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    known = ", ".join(repr(name) for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    return DataError(f"{where}: has classes that the model does not know: {names} (it knows {known})")
 
 
 def stratified_split(dataset: Dataset, fraction: float, seed: int) -> Manifest:
@@ -91,9 +97,17 @@ def stratified_split(dataset: Dataset, fraction: float, seed: int) -> Manifest:
 
 
 def part(dataset: Dataset, manifest: Manifest, split: str, classes: list[str]) -> View:
-    """View the samples that a manifest puts into a split; samples that it does not know are left out."""
-    chosen = (i for i in range(len(dataset)) if manifest.get(sample_key(dataset, i)) == split)
-    return View(dataset, chosen, classes)
+    """View the samples that a manifest puts into a split; samples that it does not know are left out.
+
+    Raises DataError naming the classes of chosen samples that are not among `classes`.
+    """
+    chosen = [i for i in range(len(dataset)) if manifest.get(sample_key(dataset, i)) == split]
+    view = View(dataset, chosen, classes)
+    if _UNKNOWN in view.targets:
+        own = targets_of(dataset)
+        unknown = {dataset.classes[own[i]] for i in chosen} - set(classes)
+        raise _unknown_classes(sorted(unknown), classes, f"the split '{split}'")
+    return view
 
 
 def write_manifest(path: Path, dataset: Dataset, manifest: Manifest) -> None:
@@ -109,8 +123,11 @@ def write_manifest(path: Path, dataset: Dataset, manifest: Manifest) -> None:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a saved division. Raises DataError when the file is not one."""
-    with path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    if any(row.get("split") not in ("train", "val") or not row.get("path") for row in rows):
+    try:
+        with path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
+            manifest = {row["path"]: row["split"] for row in csv.DictReader(file)}
+    except (KeyError, csv.Error):
+        manifest = {}
+    if not manifest or not set(manifest.values()) <= {"train", "val"}:
         raise DataError(f"{path}: is not a split of clscli's -- expected the columns path, class, split")
-    return {row["path"]: row["split"] for row in rows}
+    return manifest

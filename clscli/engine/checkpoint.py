@@ -18,6 +18,7 @@ import contextlib
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder -- give the checkpoint in it: {path / 'best.pth'}")
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch muses about odd pickles; ours is the message below
+            data = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:

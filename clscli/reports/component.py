@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 
+import pydantic_core
+
 from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table
 from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters
@@ -21,7 +23,8 @@ def describe_component(component: Component) -> str:
     documented = function
     while isinstance(documented, functools.partial):
         documented = documented.func
-    doc = inspect.getdoc(documented) or "(no description)"
+    # Not inspect.getdoc: for a class without a docstring it shows that of nn.Module.
+    doc = inspect.cleandoc(documented.__doc__ or "") or "(no description)"
     head = f"{component.spec_name}  ({KINDS[component.kind].singular}, {component.dist} {component.version})"
     try:
         parameters = read_parameters(function, KINDS[component.kind].injected)
@@ -41,5 +44,5 @@ def _row(parameter: Parameter) -> tuple[str, str, str, str]:
         return parameter.name, "-" if annotation is REQUIRED else text, "-", "clscli"
     default = "required" if parameter.default is REQUIRED else "none"
     if parameter.default is not None and parameter.default is not REQUIRED:
-        default = format_value(parameter.default)
+        default = format_value(pydantic_core.to_jsonable_python(parameter.default))
     return parameter.name, describe_type(parameter.annotation), default, "spec"

@@ -17,15 +17,8 @@ import pydantic_core
 
 from clscli import plugins
 from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError
-from clscli.signature import (
-    REQUIRED,
-    Parameter,
-    SignatureError,
-    check,
-    faults_of,
-    read_parameters,
-)
-from clscli.spec.draft import Draft, Origin
+from clscli.signature import Parameter, SignatureError, check, complete, faults_of, read_parameters
+from clscli.spec.draft import DEFAULT, Draft, Origin
 from clscli.spec.schema import EVERYTHING, SLOTS, Spec, component_tables
 from clscli.toml import Path, dotted, format_value
 
@@ -69,7 +62,7 @@ class ResolvedSpec:
 
     def problem(self, path: Path, message: str) -> str:
         """Word a problem with the value at `path`: `spec.toml:3: model.head: message`."""
-        return word_problem(self.draft.origin(path), path, message)
+        return word_problem(self.draft, path, message)
 
     def error(self, path: Path, message: str) -> SpecError:
         """Make an error of one problem."""
@@ -101,9 +94,11 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def word_problem(origin: Origin, path: Path, message: str) -> str:
+def word_problem(draft: Draft, path: Path, message: str) -> str:
     """Write one problem on one line: where, which key, what is wrong."""
-    return f"{origin.where}: {dotted(path)}: {message}"
+    origin = draft.origin(path)
+    where = draft.name if origin == DEFAULT else origin.where  # a default alone is never wrong
+    return f"{where}: {dotted(path)}: {message}"
 
 
 def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
@@ -115,7 +110,11 @@ def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
     found: dict[Path, str] = {}
     spec = None
     try:
-        spec = Spec.model_validate_json(pydantic_core.to_json(draft.values))
+        text = pydantic_core.to_json(draft.values)
+    except pydantic_core.PydanticSerializationError as error:
+        raise SpecError([f"{draft.name}: cannot be checked: {describe(error)}"]) from None  # nested too deep
+    try:
+        spec = Spec.model_validate_json(text)
     except pydantic.ValidationError as error:
         for fault in faults_of(error, draft.values, (), unknown="unknown key"):
             found[fault.path] = _with_hint(draft, fault.path, fault.message)
@@ -155,7 +154,10 @@ def _with_hint(draft: Draft, path: Path, message: str) -> str:
     kind = SLOTS.get(path) or SLOTS.get(path[:-1])
     if kind is not None and isinstance(value, str):
         name = format_value(value)
-        return f"must be a table, got {name} -- write {dotted(path)} = {{ type = {name} }}"
+        table_text = f"{{ type = {name} }}"
+        wanted = "list" if message.startswith("must be a list,") else "table"
+        shown = f"[{table_text}]" if wanted == "list" else table_text
+        return f"must be a {wanted}, got {name} -- write {dotted(path)} = {shown}"
     return message
 
 
@@ -174,8 +176,10 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
         bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
         found.update(problems)
         components[slot.path] = bound
-        slot.table.clear()
-        slot.table.update(_complete(bound))
+        if not problems:
+            complete_table = _complete(bound)
+            slot.table.clear()
+            slot.table.update(complete_table)
     _raise(draft, found)
     return ResolvedSpec(spec, _ordered(values), draft, components)
 
@@ -196,27 +200,42 @@ def _bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[B
     for key, value in builder.items():
         if not isinstance(value, builder_keys[key]):
             found[(*path, key)] = f"must be true, false or a string, got {format_value(value)}"
-    for key, value in kwargs.items():
-        if isinstance(value, FilePath):
-            kwargs[key] = FilePath(_absolute(str(value), draft.origin((*path, key))))
+        elif isinstance(value, str) and _is_path(value):
+            builder[key] = _absolute(value, draft.origin((*path, key)))
+    kwargs = {key: _anchor(value, draft.origin((*path, key))) for key, value in kwargs.items()}
     return Bound(component, function, parameters, kwargs, builder, path), found
+
+
+def _is_path(text: str) -> bool:
+    """Tell a file of weights from the name of published ones and from a URL."""
+    return "://" not in text and ("/" in text or "\\" in text or FilePath(text).suffix != "")
+
+
+def _anchor(value: Any, origin: Origin) -> Any:
+    """Make the paths in a checked value absolute."""
+    if isinstance(value, FilePath):
+        return FilePath(_absolute(str(value), origin))
+    if type(value) in (list, tuple):
+        return type(value)(_anchor(element, origin) for element in value)
+    return value
 
 
 def _absolute(path: str, origin: Origin) -> str:
     """Make a path absolute: one in a spec file is relative to that file's folder, as with `extends`."""
-    return str((origin.folder or FilePath.cwd()) / FilePath(path).expanduser())
+    try:
+        expanded = FilePath(path).expanduser()
+    except RuntimeError:  # `~name` of nobody: a name like any other
+        expanded = FilePath(path)
+    return str((origin.folder or FilePath.cwd()) / expanded)
 
 
 def _complete(bound: Bound) -> dict[str, Any]:
-    """Write a component's table with all its defaults; TOML has no null, so a default of None is left out."""
-    table: dict[str, Any] = {"type": bound.component.spec_name, **bound.builder}
-    for parameter in bound.parameters:
-        if parameter.injected:
-            continue
-        value = bound.kwargs.get(parameter.name, parameter.default)
-        if value is not None and value is not REQUIRED:
-            table[parameter.name] = pydantic_core.to_jsonable_python(value)
-    return table
+    """Write a component's table with all its defaults."""
+    try:
+        parameters = complete(bound.parameters, bound.kwargs)
+    except SignatureError as error:
+        raise PluginError(f"{bound.component} cannot be used in a spec: {error}") from None
+    return {"type": bound.component.spec_name, **bound.builder, **parameters}
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:
@@ -238,6 +257,5 @@ def _ordered(values: dict[str, Any]) -> dict[str, Any]:
 
 def _raise(draft: Draft, found: dict[Path, str]) -> None:
     if found:
-        located = [(draft.origin(path), path, message) for path, message in found.items()]
-        located.sort(key=lambda item: (item[0].order, dotted(item[1])))
-        raise SpecError([word_problem(*item) for item in located])
+        places = sorted(found, key=lambda path: (draft.origin(path).order, path))
+        raise SpecError([word_problem(draft, path, found[path]) for path in places])

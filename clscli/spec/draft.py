@@ -29,6 +29,7 @@ class Draft:
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[Path, Origin] = field(default_factory=dict)
+    name: str = "spec"  # how messages name the whole
 
     def origin(self, path: Path) -> Origin:
         """Tell where the value at `path` was written, or the nearest table around it."""
@@ -60,7 +61,7 @@ class Draft:
             here = (*path, key)
             old = self.get(here)
             if isinstance(value, dict) and isinstance(old, dict) and not _is_other_component(old, value):
-                if here in origins and here not in self.origins:
+                if here in origins:
                     self.origins[here] = origins[here]
                 self.merge(value, origins, here)
             else:
@@ -71,7 +72,9 @@ class Draft:
         self.remove_origins(path)
         parent: Any = self.get(path[:-1])
         parent[path[-1]] = copy.deepcopy(value)
-        origin = next((origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins), DEFAULT)
+        inside = (o for p, o in origins.items() if p[: len(path)] == path)  # as of --set data.train.type=folder
+        around = (origins[path[:n]] for n in range(len(path), 0, -1) if path[:n] in origins)
+        origin = next(around, next(inside, DEFAULT))
         for inner in paths(value, path):
             self.origins[inner] = origins.get(inner, origin)
 

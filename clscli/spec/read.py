@@ -13,12 +13,17 @@ from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
+import pydantic_core
+
 from clscli import toml
 from clscli.errors import SpecError, UsageError
 from clscli.plugins import near_names
 from clscli.presets import preset_names, preset_text
 from clscli.spec.draft import DEFAULT, Draft, Origin
 from clscli.spec.overrides import OverrideError, parse_key, parse_set
+
+# Problems with options are reported after those of all files.
+_LAST = (1_000_000, 0)
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,12 @@ def read_draft(
     """
     reader = _Reader(read_defaults())
     if isinstance(source, Mapping):
-        reader.add_table(dict(source), _origins_of(source, "spec", FilePath.cwd()), "spec", chain=())
+        table = _plain(source)
+        reader.add_table(table, _origins_of(table, "spec", FilePath.cwd()), "spec", chain=())
     else:
-        reader.add(_find(source), chain=(), extended_by="")
+        document = _find(source)
+        reader.draft.name = document.name
+        reader.add(document, chain=(), extended_by="")
     reader.override(sets, unsets)
     return reader.draft
 
@@ -67,7 +75,7 @@ def read_training_draft(
     if data is not None and isinstance(draft.get(("data",)), dict):
         for split in ("train", "val", "test"):
             draft.values["data"].pop(split, None)
-        origin = Origin(f"--data {os.fspath(data)}", folder=FilePath.cwd())
+        origin = Origin(f"--data {os.fspath(data)}", _LAST, FilePath.cwd())
         draft.put(("data", "root"), os.fspath(data), {("data", "root"): origin})
     return draft
 
@@ -82,7 +90,7 @@ def read_defaults() -> Draft:
 def _find(source: str | os.PathLike[str]) -> _Document:
     name = os.fspath(source)
     path = FilePath(name)
-    if path.is_file():
+    if _is_file(path):
         return _read_file(path, name)
     if path.suffix != ".toml" and name in preset_names():
         return _read_preset(name)
@@ -95,6 +103,13 @@ def _find(source: str | os.PathLike[str]) -> _Document:
     near = near_names(name, preset_names())
     hint = f"did you mean {near}?" if near else f"presets are: {', '.join(preset_names())}"
     raise UsageError(f"{name}: neither a spec file nor a preset -- {hint}")
+
+
+def _is_file(path: FilePath) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for a file, a folder that may not be entered
+        return False
 
 
 def _read_file(path: FilePath, name: str) -> _Document:
@@ -129,6 +144,8 @@ class _Reader:
             table, lines = toml.read(document.text)
         except tomllib.TOMLDecodeError as cause:
             raise SpecError([f"{document.name}: is not valid TOML: {_lower(str(cause))}"]) from None
+        except (ValueError, RecursionError):  # tomllib's own limits: digits of an integer, depth of brackets
+            raise SpecError([f"{document.name}: holds a number too long or brackets too deep to read"]) from None
         origins = {
             path: Origin(f"{document.name}:{line}{extended_by}", (0, line), document.folder)
             for path, line in lines.items()
@@ -163,7 +180,7 @@ class _Reader:
     ) -> _Document:
         if folder is not None:
             path = folder / parent
-            if path.is_file():
+            if _is_file(path):
                 shown = FilePath(chain[-1].name).parent / parent if chain else FilePath(parent)
                 return _read_file(path, str(shown))
         if parent in preset_names():
@@ -196,13 +213,18 @@ class _Reader:
             raise SpecError([f"{where}: {error}"]) from None
         except KeyError:
             around: Any = self.draft.get(path[:-1])
+            if isinstance(around, list):
+                around_name = toml.dotted(path[:-1])
+                raise SpecError([f"{where}: elements of a list stay -- set {around_name} as a whole"]) from None
             near = near_names(str(path[-1]), around) if isinstance(around, dict) else ""
             hint = f" -- did you mean {near}?" if near else ""
             raise SpecError([f"{where}: {key} is not set{hint}"]) from None
 
     def _set(self, text: str, number: int) -> None:
         path, value = parse_set(text)
-        origin = Origin(f"--set {text}", (1_000_000, number), FilePath.cwd())
+        if path[0] in ("extends", "unset"):
+            raise OverrideError(f"{path[0]} can only be written in a file")
+        origin = Origin(f"--set {text}", (_LAST[0], number), FilePath.cwd())
         origins = dict.fromkeys(toml.paths(value, path), origin)
         # Up to the first list the key is a table like any other, and follows the same rules of merging.
         split = next((i for i in range(1, len(path)) if isinstance(self.draft.get(path[:i]), list)), None)
@@ -217,14 +239,25 @@ class _Reader:
             parent, key = self.draft.get(path[: end - 1]), path[end - 1]
             if isinstance(parent, list) and not (isinstance(key, int) and key < len(parent)):
                 raise OverrideError(f"{toml.dotted(path[: end - 1])} has {len(parent)} elements, no '{key}'")
-            if not isinstance(parent, list | dict) or (isinstance(parent, dict) and not isinstance(key, str)):
+            if isinstance(key, str) and not isinstance(parent, dict):
                 raise OverrideError(f"{toml.dotted(path[: end - 1])} is not a table")
+            if isinstance(key, int) and not isinstance(parent, list):
+                raise OverrideError(f"{toml.dotted(path[: end - 1])} is not a list")
             if isinstance(parent, dict) and key not in parent and end < len(path):
                 parent[key] = {}
         around = self.draft.get(path[:-1])
         if path[-1] == "type" and isinstance(around, dict) and around.get("type") != value:
             path, value = path[:-1], {"type": value}  # another component: nothing of the old one stays
         self.draft.put(path, value, {path: origin})
+
+
+def _plain(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what a program passes into what TOML can say: tuples into lists, paths into strings."""
+    try:
+        table: dict[str, Any] = pydantic_core.to_jsonable_python(dict(source))
+    except ValueError as cause:
+        raise SpecError([f"spec: holds what no TOML file can: {_lower(str(cause))}"]) from None
+    return table
 
 
 def _origins_of(table: Mapping[str, Any], where: str, folder: FilePath) -> dict[toml.Path, Origin]:

@@ -22,11 +22,15 @@ def _where(draft: Draft, path: Path) -> str:
     return draft.origins[path].where if path in draft.origins else "default"
 
 
+def _is_array_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
+
+
 def _lines(table: dict[str, Any], path: Path, header: str, comment: Callable[[Path], str]) -> list[str]:
     lines = []
     tables = []
     for key, value in table.items():
-        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        if isinstance(value, dict) or _is_array_of_tables(value):
             tables.append((key, value))
         else:
             lines.append(f"{format_key(key)} = {format_value(value)}{comment((*path, key))}")

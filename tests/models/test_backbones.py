@@ -156,9 +156,7 @@ def reference(name):
         for key, tensor in model.state_dict().items():
             if key.endswith("num_batches_tracked"):
                 tensor.zero_()
-            elif key.endswith(("running_var", "layer_scale")) or (
-                key.endswith("weight") and tensor.ndim == 1
-            ):
+            elif key.endswith(("running_var", "layer_scale")) or (key.endswith("weight") and tensor.ndim == 1):
                 tensor.uniform_(0.5, 1.5)
             elif tensor.ndim == 1:
                 tensor.normal_(std=0.1)
@@ -419,9 +417,7 @@ def test_convnext_drops_paths_in_training_only():
 
 
 def test_convnext_depths_and_widths_go_together():
-    with pytest.raises(
-        ValueError, match="ConvNeXt needs as many depths as widths, got 2 depths and 4 widths"
-    ):
+    with pytest.raises(ValueError, match="ConvNeXt needs as many depths as widths, got 2 depths and 4 widths"):
         build("convnext_tiny", depths=(1, 1), device="meta")
 
 

@@ -60,9 +60,7 @@ def test_stacked_linear_is_the_head_of_mobilenet_v3():
     assert (num_parameters(small), num_parameters(large)) == (1_615_848, 2_511_080)
 
 
-@pytest.mark.parametrize(
-    ("norm", "norm_type"), [("batch_norm", nn.BatchNorm1d), ("layer_norm", nn.LayerNorm)]
-)
+@pytest.mark.parametrize(("norm", "norm_type"), [("batch_norm", nn.BatchNorm1d), ("layer_norm", nn.LayerNorm)])
 def test_stacked_linear_norms_every_hidden_layer(norm, norm_type):
     head = StackedLinear(4, 3, mid_channels=(6, 5), norm=norm)
     assert [module.weight.numel() for module in head.modules() if isinstance(module, norm_type)] == [6, 5]

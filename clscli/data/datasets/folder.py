@@ -20,7 +20,7 @@ class Folder:
     classes. Classes and pictures are sorted by name. Hidden files and folders are passed over, and so is
     what no decoder reads; `skipped` counts those by extension. `empty` names class folders without pictures.
 
-    Raises DataError when there is no such folder, or no picture in it.
+    Raises DataError when there is no such folder, no picture in it, or a part of it that cannot be listed.
     """
 
     def __init__(self, split: str, *, root: Path) -> None:
@@ -31,7 +31,10 @@ class Folder:
         if not root.is_dir():
             what = "is not a folder" if root.exists() else "no such folder"
             raise DataError(f"{root}: {what}")
-        found = dict(self._walk(root))
+        try:
+            found = dict(self._walk(root, above=frozenset()))
+        except OSError as error:  # most often: no permission to look inside
+            raise DataError(f"{error.filename}: {error.strerror}") from None
         self.loose = len(found.pop("", []))  # pictures in root itself belong to no class
         self.empty = sorted(name for name, files in found.items() if not files)
         self.classes = sorted(name for name, files in found.items() if files)
@@ -46,16 +49,23 @@ class Folder:
     def __getitem__(self, index: int) -> Sample:
         return Sample(str(self.root / self._names[index]), self.targets[index])
 
-    def _walk(self, folder: Path, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
-        """Yield each class folder below `folder` and its files; folders that only hold folders are no classes."""
+    def _walk(
+        self, folder: Path, above: frozenset[_Identity], prefix: str = ""
+    ) -> Iterator[tuple[str, list[str]]]:
+        """Yield each class folder below `folder` and its files; folders that only hold folders are no classes.
+
+        A link to a folder that it lies in, one of those `above`, would never end: it is passed over.
+        """
+        here = _identity(folder)
+        if here in above:
+            return
         files, folders = [], []
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
-                    if not _leads_back(entry):
-                        folders.append(entry.name)
+                if _is_folder(entry):
+                    folders.append(entry.name)
                 elif Path(entry.name).suffix.lower() in extensions():
                     files.append(entry.name)
                 else:
@@ -63,7 +73,7 @@ class Folder:
         if files or not folders:
             yield prefix, sorted(files)
         for name in sorted(folders):
-            yield from self._walk(folder / name, f"{prefix}/{name}" if prefix else name)
+            yield from self._walk(folder / name, above | {here}, f"{prefix}/{name}" if prefix else name)
 
     def _why_empty(self) -> str:
         if self.loose:
@@ -75,10 +85,20 @@ class Folder:
         return "no pictures in it -- expected one folder a class, with pictures in each"
 
 
-def _leads_back(entry: os.DirEntry[str]) -> bool:
-    """Tell whether a folder is a link to one that it lies in, which would never end."""
-    path = Path(entry.path)
-    return entry.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+_Identity = tuple[int, int]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _identity(folder: Path) -> _Identity:
+    """Name a folder by what it is, not by the way to it."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 class PackedStrings:

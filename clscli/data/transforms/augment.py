@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -24,10 +25,7 @@ def random_resized_crop(
 
     `scale` bounds the part's area as a fraction of the image's, `ratio` its width divided by its height.
     """
-    if not 0 < scale[0] <= scale[1] <= 1:
-        raise ValueError(f"scale must be two fractions, the smaller first, got {list(scale)}")
-    if not 0 < ratio[0] <= ratio[1]:
-        raise ValueError(f"ratio must be two positive numbers, the smaller first, got {list(ratio)}")
+    _check_part(scale, ratio)
     mode = InterpolationMode(interpolation)
     crop: nn.Module = v2.RandomResizedCrop(size, scale=scale, ratio=ratio, interpolation=mode, antialias=True)
     return crop
@@ -102,5 +100,13 @@ def random_erasing(
 
     `scale` bounds its area as a fraction of the image's, `ratio` its width divided by its height.
     """
+    _check_part(scale, ratio)
     erasing: nn.Module = v2.RandomErasing(p, scale=scale, ratio=ratio, value=value)
     return erasing
+
+
+def _check_part(scale: Pair, ratio: Pair) -> None:
+    if not 0 < scale[0] <= scale[1] <= 1:
+        raise ValueError(f"scale must be two fractions above 0, the smaller first, got {list(scale)}")
+    if not 0 < ratio[0] <= ratio[1] < math.inf:
+        raise ValueError(f"ratio must be two positive numbers, the smaller first, got {list(ratio)}")

@@ -37,8 +37,7 @@ class Resize:
         if (height, width) == tuple(image.shape[-2:]):
             return image
         antialias = self.interpolation != "nearest"
-        mode = "nearest-exact" if self.interpolation == "nearest" else self.interpolation
-        return F.interpolate(image[None], (height, width), mode=mode, antialias=antialias)[0]
+        return F.interpolate(image[None], (height, width), mode=self.interpolation, antialias=antialias)[0]
 
     def _output_size(self, height: int, width: int) -> tuple[int, int]:
         if isinstance(self.size, list):

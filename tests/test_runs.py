@@ -1,0 +1,144 @@
+"""Runs that are stopped, killed and resumed, in real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from conftest import tiny_spec
+
+from clscli import resume
+from clscli.engine.checkpoint import load_checkpoint
+from clscli.spec import render_spec
+
+EPOCHS = 12
+TIMED = ("seconds", "images_per_second")
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "clscli", "train", *map(str, arguments), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process):
+    """Wait for a run that must end well; return its result on stdout."""
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for_epochs(run, count, process):
+    """Wait until a run has finished some epochs; fail when it ends before."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        path = run / "metrics.jsonl"
+        if path.exists() and len(path.read_text().splitlines()) >= count:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    raise AssertionError("the run does not get on")
+
+
+def rows(run):
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMED} for line in lines]
+
+
+def weights(run, name="last.pth"):
+    return load_checkpoint(run / name).weights
+
+
+def assert_same_run(one, two):
+    assert rows(one) == rows(two)
+    for name in ("last.pth", "best.pth"):
+        first, second = weights(one, name), weights(two, name)
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    states = [load_checkpoint(run / "last.pth").training["optimizer"]["state"] for run in (one, two)]
+    for index in states[0]:
+        assert torch.equal(states[0][index]["exp_avg"], states[1][index]["exp_avg"])
+
+
+@pytest.fixture(scope="module")
+def spec(pictures, tmp_path_factory):
+    """A run of twelve epochs of twelve steps, with dropout, random crops and flips."""
+    spec = tiny_spec(pictures)
+    spec["data"] |= {"batch_size": 2, "num_workers": 1}
+    spec["train"]["epochs"] = EPOCHS
+    path = tmp_path_factory.mktemp("spec") / "tiny.toml"
+    path.write_text(render_spec(spec), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(spec):
+    """The run that nobody stops."""
+    run = spec.parent / "straight"
+    finish(start(spec, "--out", run))
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_ends_like_one_that_never_stopped(spec, straight, tmp_path, number):
+    run = tmp_path / "stopped"
+    process = start(spec, "--out", "stopped")
+    wait_for_epochs(run, 3, process)
+    time.sleep(0.03)  # into the middle of an epoch
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130
+        last = err.splitlines()[-1]
+        assert last.startswith(f"interrupted ({number.name}) in epoch ")
+        assert last.endswith("saved stopped/last.pth -- go on with: clscli train --resume stopped")
+        assert "Traceback" not in err
+    assert len(rows(run)) < EPOCHS
+
+    process = start("--resume", "stopped", "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "going on with stopped at epoch " in err
+    result = json.loads(out)
+    assert result["run"] == "stopped"
+    assert result["last"]["epoch"] == EPOCHS
+    assert_same_run(run, straight)
+
+
+@pytest.mark.slow
+def test_one_seed_gives_one_result_for_any_number_of_workers(spec, straight, tmp_path):
+    for workers in (0, 2):
+        finish(start(spec, "--out", f"workers-{workers}", "--set", f"data.num_workers={workers}"))
+        assert rows(tmp_path / f"workers-{workers}") == rows(straight)
+    finish(start(spec, "--out", "other", "--set", "seed=1"))
+    assert rows(tmp_path / "other") != rows(straight)
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_ends_at_once(spec, tmp_path):
+    process = start(spec, "--out", "run")
+    wait_for_epochs(tmp_path / "run", 1, process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
+def test_a_complete_run_has_nothing_to_go_on_with(clscli, trained, tmp_path):
+    before = {path: path.read_bytes() for path in trained.iterdir() if path.suffix == ".pth"}
+    result = resume(trained, device="cpu")
+    assert result.last["epoch"] == 6
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_only_last_can_be_resumed(clscli, trained):
+    done = clscli("train", "--resume", trained / "best.pth", "--device", "cpu")
+    assert done.code == 1
+    assert done.err == f"{trained}/best.pth: has only what eval and predict need -- resume from last.pth\n"
