@@ -97,8 +97,8 @@ def test_the_life_of_a_plugin(pip, clscli_there, pictures, tmp_path):
         gone = clscli_there(*command)
         assert (gone.returncode, gone.stdout) == (1, "")
         assert gone.stderr == (
-            "runs/plugin/best.pth: backbone 'fastnets:tinyconv' needs the package 'fastnets', which is not installed "
-            "-- pip install fastnets==0.3.1 (the version that it was trained with)\n"
+            "runs/plugin/best.pth: backbone 'fastnets:tinyconv' needs the package 'fastnets', "
+            "which is not installed -- pip install fastnets==0.3.1 (the version that it was trained with)\n"
         )
     unknown = clscli_there("train", "plugin.toml")
     assert unknown.returncode == 2

@@ -9,7 +9,6 @@ import time
 
 import pytest
 import torch
-
 from conftest import tiny_spec
 
 from clscli import resume

@@ -76,7 +76,7 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[str]:
         elif Path(argument).is_dir():
             sources.append(_in_folder(argument))
         elif glob.has_magic(argument) and not Path(argument).exists():
-            matches = sorted(glob.glob(argument, recursive=True))
+            matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
             if not matches:
                 raise UsageError(f"{argument}: matches no file")
             sources += [_in_folder(match) if Path(match).is_dir() else [match] for match in matches]

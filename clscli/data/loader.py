@@ -146,6 +146,7 @@ class BatchLoader:
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
+            generator=torch.Generator(),  # else every epoch draws a seed, that nobody needs, from the global one
         )
 
     def __len__(self) -> int:

@@ -96,7 +96,8 @@ def create_run(name: str, out: Path | None) -> RunDirectory:
         if out is not None:
             if out.is_dir() and any(out.iterdir()):
                 raise UsageError(
-                    f"--out {out}: is not empty -- choose another folder, or go on with: clscli train --resume {out}"
+                    f"--out {out}: is not empty -- choose another folder, "
+                    f"or go on with: clscli train --resume {out}"
                 )
             out.mkdir(parents=True, exist_ok=True)
             return RunDirectory(out)

@@ -37,9 +37,12 @@ def parse_key(text: str) -> Path:
     """Read a dotted key; integers are indices into arrays. Raises OverrideError."""
     text = text.strip()
     try:
-        table: Any = tomllib.loads(f"{text} = 0")
+        # A second statement could hide behind a line end.
+        table: Any = tomllib.loads(f"{text} = 0") if "\n" not in text else {}
     except tomllib.TOMLDecodeError:
-        raise OverrideError(f"{text!r} is not a dotted key such as model.backbone.type") from None
+        table = {}
+    if not table:
+        raise OverrideError(f"{text!r} is not a dotted key such as model.backbone.type")
     path: Path = ()
     while isinstance(table, dict):
         key, table = next(iter(table.items()))
@@ -51,7 +54,7 @@ def _parse_value(text: str) -> Any:
     try:
         # Inside brackets neither a comment nor a second statement can hide behind the value.
         values = tomllib.loads(f"value = [{text}]")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # not TOML, or past tomllib's limits of digits and depth
         values = []
     if len(values) == 1 and not text.endswith(","):
         return values[0]
@@ -74,7 +77,7 @@ def _slip(text: str) -> str | None:
     if re.fullmatch(r"[+-]?\d+\.(e[+-]?\d+)?", text, re.IGNORECASE):
         return f"TOML writes {text.replace('.', '.0', 1)}, not {text}"
     if re.fullmatch(r"[+-]?0\d+", text):
-        return f"TOML writes {text.lstrip('+-0') or '0'}, without leading zeros; quote it if it is a string"
+        return f"TOML writes {int(text)}, without leading zeros; quote it if it is a string"
     if re.search(r"[\n\"'#]", text) or "," in text:
         return "write a list as [1, 2]; put a string with such characters in quotes of its own"
     return None

@@ -60,7 +60,8 @@ def view_of(pictures: Pictures) -> View:
 
 def open_loader(pictures: Pictures | None = None, transforms=(), **options) -> BatchLoader:
     settings = {"batch_size": 5, "seed": 0, "shuffle": True, "num_workers": 0} | options
-    return BatchLoader(view_of(pictures or Pictures()), list(transforms), **settings)
+    pictures = Pictures() if pictures is None else pictures
+    return BatchLoader(view_of(pictures), list(transforms), **settings)
 
 
 def read(loader: BatchLoader, epoch: int, start: int = 0) -> list[tuple]:

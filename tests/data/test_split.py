@@ -28,14 +28,14 @@ class Files:
 
     classes: list[str]
     samples: list[tuple[str, int]]
-    root: str = "/data"
+    root: str | None = "/data"
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Sample:
         path, target = self.samples[index]
-        return Sample(f"{self.root}/{path}", target)
+        return Sample(path if self.root is None else f"{self.root}/{path}", target)
 
 
 @dataclass
@@ -109,10 +109,7 @@ def test_keys_are_paths_below_the_root_or_numbers():
 
 
 def test_a_data_set_without_a_root_is_keyed_by_whole_paths():
-    dataset = files("photos", cat=1)
-    dataset.root = None
-    dataset.samples = [("x/1.jpg", 0)]
-    assert sample_key(dataset, 0) == "None/x/1.jpg"
+    assert sample_key(Files(["cat"], [("photos/x/1.jpg", 0)], root=None), 0) == "photos/x/1.jpg"
 
 
 def test_a_whole_view_may_lack_classes_and_order_them_otherwise():

@@ -5,6 +5,7 @@ import pickle
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -150,15 +151,16 @@ def test_a_run_on_a_full_disk_ends_in_words(tiny_file):
 
 
 def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
-    with pytest.raises(ValueError, match="in the middle"), atomic_write(tmp_path / "x") as temporary:
-        temporary.write_text("half")
-        raise ValueError("in the middle")
+    def write(path):
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        write(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(CheckpointError, match=r"^nowhere/x: cannot be written: No such file or directory$"):
-        from pathlib import Path
-
-        with atomic_write(Path("nowhere/x")):
-            pass
+        write(Path("nowhere/x"))
 
 
 def test_a_written_file_may_be_read_by_others(tmp_path):

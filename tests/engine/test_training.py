@@ -22,8 +22,7 @@ def run(spec, **kwargs):
 
 
 def metrics(path="run"):
-    with open(f"{path}/metrics.jsonl") as file:
-        return [json.loads(line) for line in file]
+    return [json.loads(line) for line in Path(path, "metrics.jsonl").read_text().splitlines()]
 
 
 def test_training_is_a_plain_pytorch_loop(tiny):
@@ -224,10 +223,9 @@ def test_hooks_run_in_order_of_priority_and_name_themselves_when_they_fail(tiny,
     run(tiny)
     expected = [("run_start", 0, 0), ("epoch_start", 0, 0), ("step_end", 0, 1), ("step_end", 0, 2)]
     expected += [("epoch_end", 0, 2), ("run_end", 0, 2)]
-    with open("events.txt") as file:
-        assert [line.split() for line in file] == [
-            [name, event, str(epoch), str(step)] for event, epoch, step in expected for name in ("early", "late")
-        ]
+    assert [line.split() for line in Path("events.txt").read_text().splitlines()] == [
+        [name, event, str(epoch), str(step)] for event, epoch, step in expected for name in ("early", "late")
+    ]
     tiny["hooks"] = [{"type": "broken"}]
     with pytest.raises(
         PluginError, match=r"^extra 1\.0 \(hook 'broken'\) failed in on_epoch_end: KeyError: 'oh no'$"

@@ -84,7 +84,8 @@ def broken(plugin):
         ),
         (
             "liar",
-            "extra 1.0 (backbone 'liar') breaks its contract: out_channels says 7, but its outputs have 3 channels",
+            "extra 1.0 (backbone 'liar') breaks its contract: "
+            "out_channels says 7, but its outputs have 3 channels",
         ),
         ("crash", "extra 1.0 (backbone 'crash') failed when it was built: KeyError: 'oops'"),
     ],

@@ -84,12 +84,9 @@ def test_a_slip_is_refused_with_what_to_write(text, hint):
     assert parse_error(f"a={text}") == f"cannot read the value {text!r} -- {hint}"
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "[" * 3000])
-def test_values_that_tomllib_gives_up_on_are_no_traceback(text):
-    try:
-        parse_set(f"a={text}")
-    except OverrideError as error:
-        assert "cannot read the value" in str(error)  # noqa: PT017 -- either outcome is one a user can read
+def test_values_that_tomllib_gives_up_on():
+    assert parse_set("a=" + "9" * 5000) == (("a",), "9" * 5000)
+    assert parse_error("a=" + "[" * 3000).startswith("cannot read the value '[[[[")
 
 
 # Keys
