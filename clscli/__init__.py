@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from clscli.engine.evaluation import evaluate
+    from clscli.engine.evaluate import evaluate
     from clscli.engine.metrics import Evaluation
     from clscli.engine.predict import Prediction, Predictor, load, predict
     from clscli.engine.trainer import TrainResult, resume, train
@@ -26,7 +26,7 @@ _HOMES = {
     "Prediction": "clscli.engine.predict",
     "Predictor": "clscli.engine.predict",
     "TrainResult": "clscli.engine.trainer",
-    "evaluate": "clscli.engine.evaluation",
+    "evaluate": "clscli.engine.evaluate",
     "load": "clscli.engine.predict",
     "predict": "clscli.engine.predict",
     "resume": "clscli.engine.trainer",

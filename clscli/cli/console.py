@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from clscli.engine.loop import Observer
+    from clscli.engine.observer import Observer
 
 
 def say(text: str) -> None:
@@ -27,7 +27,7 @@ def follow() -> Iterator[Observer]:
 
     Texts are never read as rich markup: they hold paths, class names and exceptions.
     """
-    from clscli.engine.loop import Observer  # imports torch: only commands that compute come here
+    from clscli.engine.observer import Observer
 
     log = logging.getLogger("clscli")
     log.setLevel(logging.INFO)

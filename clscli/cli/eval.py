@@ -32,7 +32,7 @@ def eval_command(
     if split not in ("val", "test", "train"):
         raise UsageError(f"--split {split}: there are val, test and train")
     _check_file(ckpt)
-    from clscli.engine.evaluation import evaluate
+    from clscli.engine.evaluate import evaluate
     from clscli.reports.tables import format_evaluation, write_evaluation
 
     with follow() as observer:

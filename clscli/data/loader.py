@@ -183,4 +183,3 @@ def _start_worker(worker: int) -> None:
     # Ctrl-C reaches every process of the terminal: the trainer alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)

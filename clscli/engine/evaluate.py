@@ -1,23 +1,64 @@
-"""Evaluate a model on the labelled pictures of a loader."""
+"""Evaluate a model, or a checkpoint, on labelled pictures."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from clscli.data.catalog import open_split
 from clscli.data.loader import BatchLoader
+from clscli.data.pipeline import build_transforms
+from clscli.engine.checkpoint import load_checkpoint
+from clscli.engine.device import choose_device
 from clscli.engine.metrics import Evaluation, Totals
+from clscli.engine.observer import Observer
 from clscli.errors import DataError
+from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
+from clscli.spec.schema import EVALUATING
 
 
-class Ticker(Protocol):
-    """Called after every batch with the number of images in it: for progress bars, and to stop by raising."""
+def evaluate(
+    ckpt: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    split: str = "val",
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> Evaluation:
+    """Evaluate a checkpoint on the pictures of a folder, or on those that it was trained with.
 
-    def __call__(self, num_images: int, /) -> None: ...
+    `split` is val, test or train. Raises CheckpointError or DataError.
+    """
+    chosen = choose_device(device)
+    checkpoint = load_checkpoint(ckpt)
+    spec = checkpoint.resolve(EVALUATING)
+    root = Path(data) if data is not None else None
+    view = open_split(spec, split, checkpoint.classes, root=root, run=checkpoint.path.parent)
+    model = checkpoint.build(spec).to(chosen)
+    loss = build_loss(spec, checkpoint.class_counts)
+    if isinstance(loss, nn.Module):
+        loss.to(chosen)
+    loader = BatchLoader(
+        view,
+        build_transforms(spec, split if split != "train" else "val"),
+        batch_size=spec.spec.data.batch_size,
+        seed=spec.spec.seed,
+        shuffle=False,
+        num_workers=spec.spec.data.num_workers,
+        pin_memory=chosen.type == "cuda",
+    )
+    if observer is not None:
+        observer.begin("evaluating", len(view))
+    try:
+        on_bad_image = spec.spec.data.on_bad_image
+        return evaluate_model(model, loader, loss, chosen, on_bad_image=on_bad_image, observer=observer)
+    finally:
+        loader.close()
 
 
 @torch.inference_mode()
@@ -28,13 +69,14 @@ def evaluate_model(
     device: torch.device,
     *,
     on_bad_image: str = "error",
-    tick: Ticker = lambda num_images: None,
+    observer: Observer | None = None,
 ) -> Evaluation:
     """Run a model over every sample of a loader, each exactly once, in float32.
 
     Raises DataError at the first picture that cannot be read, unless `on_bad_image` is "skip": then it is
     named in the result and in none of its numbers.
     """
+    observer = observer or Observer()
     was_training = model.training
     model.eval()
     totals = Totals(len(loader.view.classes), device)
@@ -46,7 +88,7 @@ def evaluate_model(
             targets = batch.targets.to(device, non_blocking=True)
             logits = model.predict(images)
             totals.add(logits, targets, loss(logits, targets))
-        tick(len(batch.targets))
+        observer.tick(len(batch.targets))
     model.train(was_training)
     return totals.result(loader.view.classes, unreadable)
 

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor
 
-from clscli.data.loader import Batch, BatchLoader
-from clscli.engine.device import Execution
+from clscli.data.loader import Batch
 from clscli.engine.evaluate import evaluate_model, named_unreadable
-from clscli.engine.hooks import Hooks, HookState
 from clscli.engine.metrics import Evaluation
-from clscli.engine.schedules import Schedule
+from clscli.engine.observer import Observer
+from clscli.engine.session import Loss, Progress, Session
 from clscli.errors import TrainingError
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
 from clscli.seeds import seed_for
 
-Loss = Callable[[Tensor, Tensor], Tensor]
 # Reading a number from a GPU waits for it, so whether the loss is finite is only looked at this often.
 _CHECK_EVERY = 50
-
-
-@dataclass
-class Progress:
-    """How far a run has come; with the weights and the optimizer's state, all that resuming needs."""
-
-    epoch: int = 0  # epochs finished
-    batch: int = 0  # batches of the current epoch that were trained on
-    step: int = 0  # optimizer steps since the start of the run
-    loss_sum: float = 0.0  # over the samples of the current epoch
-    correct: int = 0
-    samples: int = 0
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,37 +53,6 @@ class EpochResult:
         }
 
 
-class Observer:
-    """Follow a run batch by batch; this one does nothing. Raise from `tick` to stop between two steps."""
-
-    def begin(self, what: str, num_images: int) -> None:
-        """Take note that a pass over `num_images` pictures begins."""
-
-    def tick(self, num_images: int) -> None:
-        """Take note of a finished batch."""
-
-
-@dataclass
-class Session:
-    """All that a running training consists of."""
-
-    model: Classifier
-    loss: Loss
-    optimizer: optim.Optimizer
-    schedule: Schedule
-    scaler: torch.amp.GradScaler
-    execution: Execution
-    device: torch.device
-    train: BatchLoader
-    val: BatchLoader
-    epochs: int
-    seed: int
-    on_bad_image: str
-    hooks: Hooks
-    state: HookState
-    progress: Progress
-
-
 def run_epochs(session: Session, observer: Observer) -> Iterator[EpochResult]:
     """Train epoch after epoch from where `session.progress` stands; yield the result of each.
 
@@ -116,7 +70,7 @@ def run_epochs(session: Session, observer: Observer) -> Iterator[EpochResult]:
 
         observer.begin("validating", len(s.val.view))
         evaluation = evaluate_model(
-            s.model, s.val, s.loss, s.device, on_bad_image=s.on_bad_image, tick=observer.tick
+            s.model, s.val, s.loss, s.device, on_bad_image=s.on_bad_image, observer=observer
         )
         result = EpochResult(
             epoch=progress.epoch + 1,

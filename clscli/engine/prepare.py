@@ -16,6 +16,7 @@ from clscli.data.split import View
 from clscli.errors import DataError
 from clscli.models.build import Blueprint, Stage, build_model, check_shapes
 from clscli.models.classifier import Classifier
+from clscli.reports.text import list_some
 from clscli.seeds import seed_for
 from clscli.spec import ResolvedSpec
 
@@ -76,7 +77,7 @@ def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:
     named = [f"{v[i].name} ({reason})" for v in (data.train, data.val) for i, reason in bad[id(v)].items()]
     if not named:
         return data
-    listed = ", ".join(named[:10]) + (f", and {len(named) - 10} more" if len(named) > 10 else "")
+    listed = list_some(named)
     total = len(data.train) + len(data.val)
     if on_bad_image == "error":
         raise DataError(

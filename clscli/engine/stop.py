@@ -7,6 +7,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+from clscli.errors import Interrupted
+
 
 class StopRequest:
     """While this is entered, SIGINT and SIGTERM set `requested` instead of ending the process."""
@@ -26,6 +28,11 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+
+    def check(self) -> None:
+        """Raise Interrupted, with the signal's name, once one has come."""
+        if self.requested is not None:
+            raise Interrupted(self.requested)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested is not None:

@@ -5,7 +5,6 @@ Handled outside the components, so that every backbone, a third party's too, can
 
 from __future__ import annotations
 
-import logging
 import pickle
 import urllib.error
 from collections.abc import Mapping
@@ -18,9 +17,8 @@ from torch import Tensor, nn
 
 from clscli.errors import CheckpointError
 from clscli.plugins import near_names
+from clscli.reports.text import list_some
 from clscli.spec import Bound, ResolvedSpec
-
-log = logging.getLogger("clscli")
 
 # Where files of weights keep the tensors, and what trainers put before the names.
 _CONTAINERS = ("state_dict", "model", "weights", "model_state_dict")
@@ -36,35 +34,43 @@ class Match(NamedTuple):
     unused: list[str]  # in the file only
 
 
-def load_pretrained(backbone: nn.Module, bound: Bound, wanted: bool | str, spec: ResolvedSpec) -> None:
-    """Load weights into a backbone and say what was loaded.
+def load_pretrained(spec: ResolvedSpec, backbone: nn.Module) -> list[str]:
+    """Load the weights that the spec's backbone asks for, and return lines that say what was loaded.
 
-    `wanted` is True (the published weights), the name of published weights, a path or a URL. Raises SpecError
-    for a name that does not exist, CheckpointError when the weights cannot be had or do not fit.
+    `pretrained` is true (the published weights), the name of published weights, a path or a URL. Raises
+    SpecError for a name that does not exist, CheckpointError when the weights cannot be had or do not fit.
     """
-    path = (*bound.path, "pretrained")
-    source = _locate(bound, wanted, spec, path)
+    bound = spec.one("model", "backbone")
+    wanted = bound.builder.get("pretrained", False)
+    if wanted is False:
+        return []
+    source = _locate(spec, bound, wanted)
     tensors = _read(source)
     adapt = getattr(backbone, "adapt_weights", None)  # a backbone may know older names, or another grid
     match = match_weights(adapt(tensors) if adapt is not None else tensors, backbone)
     total = len(backbone.state_dict())
     if len(match.fitting) < total / 2:
-        example = ", ".join(match.unused[:3]) or "nothing"
+        example = list_some(match.unused, 3) or "nothing"
         raise CheckpointError(
             f"{source}: only {len(match.fitting)} of the {total} tensors of {bound.label} are in it, "
             f"with the right shape (it has {example}) -- these are weights of another model"
         )
     backbone.load_state_dict(match.fitting, strict=False)
-    log.info("%s: loaded %d of %d tensors from %s", bound.label, len(match.fitting), total, source)
-    for names, what in ((match.misshapen, "of another shape"), (match.missing, "not in the file")):
-        if names:
-            log.info("%s: left as initialised, %s: %s", bound.label, what, ", ".join(names))
-    if match.unused:
-        log.info("%s: not used: %s", bound.label, ", ".join(match.unused))
+    left = {"of another shape": match.misshapen, "not in the file": match.missing}
+    return [
+        f"{bound.label}: loaded {len(match.fitting)} of {total} tensors from {source}",
+        *(
+            f"{bound.label}: left as initialised, {why}: {list_some(names)}"
+            for why, names in left.items()
+            if names
+        ),
+        *([f"{bound.label}: not used: {list_some(match.unused)}"] if match.unused else []),
+    ]
 
 
-def _locate(bound: Bound, wanted: bool | str, spec: ResolvedSpec, path: tuple[str | int, ...]) -> str:
+def _locate(spec: ResolvedSpec, bound: Bound, wanted: bool | str) -> str:
     """Turn `pretrained` into a path or a URL."""
+    path = (*bound.path, "pretrained")
     if isinstance(wanted, str) and ("/" in wanted or "\\" in wanted or Path(wanted).suffix):
         if urlparse(wanted).scheme in ("http", "https", "file"):
             return wanted

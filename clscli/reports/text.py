@@ -25,3 +25,9 @@ def _width(text: str) -> int:
 def _pad(text: str, width: int, right: bool) -> str:
     gap = " " * (width - _width(text))
     return gap + text if right else text + gap
+
+
+def list_some(items: Sequence[str], limit: int = 10) -> str:
+    """Join the first items with commas, and say how many more there are."""
+    more = f", and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

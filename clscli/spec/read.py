@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path as FilePath
@@ -90,11 +90,11 @@ def read_defaults() -> Draft:
 def _find(source: str | os.PathLike[str]) -> _Document:
     name = os.fspath(source)
     path = FilePath(name)
-    if _is_file(path):
+    if _ask(path.is_file):
         return _read_file(path, name)
     if path.suffix != ".toml" and name in preset_names():
         return _read_preset(name)
-    if path.is_dir():
+    if _ask(path.is_dir):
         raise UsageError(
             f"{name}: is a folder, not a spec -- for a folder of pictures: clscli train --data {name}"
         )
@@ -105,9 +105,9 @@ def _find(source: str | os.PathLike[str]) -> _Document:
     raise UsageError(f"{name}: neither a spec file nor a preset -- {hint}")
 
 
-def _is_file(path: FilePath) -> bool:
+def _ask(question: Callable[[], bool]) -> bool:
     try:
-        return path.is_file()
+        return question()
     except OSError:  # a name too long for a file, a folder that may not be entered
         return False
 
@@ -180,7 +180,7 @@ class _Reader:
     ) -> _Document:
         if folder is not None:
             path = folder / parent
-            if _is_file(path):
+            if _ask(path.is_file):
                 shown = FilePath(chain[-1].name).parent / parent if chain else FilePath(parent)
                 return _read_file(path, str(shown))
         if parent in preset_names():

@@ -3,15 +3,22 @@
 import hashlib
 import http.server
 import threading
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch import nn
 
 import clscli
 from clscli.engine.prepare import prepare
 from clscli.errors import CheckpointError, SpecError
 from clscli.models.weights import load_pretrained
 from clscli.spec import load_spec
+
+
+class Loaded(NamedTuple):
+    backbone: nn.Module
+    lines: list[str]
 
 
 @pytest.fixture
@@ -21,10 +28,8 @@ def model(tiny):
     def build(pretrained, **backbone):
         tiny["model"]["backbone"] |= {"pretrained": pretrained, **backbone}
         spec = load_spec(tiny)
-        plan = prepare(spec)
-        bound = spec.one("model", "backbone")
-        load_pretrained(plan.model.backbone, bound, bound.builder["pretrained"], spec)
-        return plan.model
+        backbone = prepare(spec).model.backbone
+        return Loaded(backbone, load_pretrained(spec, backbone))
 
     return build
 
@@ -42,13 +47,15 @@ def same(model, weights):
 
 
 @pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}])
-def test_a_file_whatever_its_wrapping(model, weights, caplog, wrap):
+def test_a_file_whatever_its_wrapping(model, weights, tmp_path, wrap):
     torch.save(wrap(weights), "w.pth")
-    with caplog.at_level("INFO", logger="clscli"):
-        assert same(model("./w.pth"), weights)
+    loaded = model("./w.pth")
+    assert same(loaded, weights)
     total = len(weights) - 2
-    assert caplog.messages[0].startswith(f"backbone 'resnet18': loaded {total} of {total} tensors from ")
-    assert caplog.messages[1] == "backbone 'resnet18': not used: fc.weight, fc.bias"
+    assert loaded.lines == [
+        f"backbone 'resnet18': loaded {total} of {total} tensors from {tmp_path}/w.pth",
+        "backbone 'resnet18': not used: fc.weight, fc.bias",
+    ]
 
 
 def test_a_checkpoint_of_clsclis(model, trained):
@@ -57,14 +64,14 @@ def test_a_checkpoint_of_clsclis(model, trained):
     assert same(loaded, {k.removeprefix("backbone."): v for k, v in saved.items()})
 
 
-def test_tensors_that_do_not_fit_are_named(model, weights, caplog):
+def test_tensors_that_do_not_fit_are_named(model, weights):
     weights["conv1.weight"] = torch.zeros(4, 1, 3, 3)
     del weights["bn1.bias"]
     torch.save(weights, "w.pth")
-    with caplog.at_level("INFO", logger="clscli"):
-        model("w.pth")
-    assert "backbone 'resnet18': left as initialised, of another shape: conv1.weight" in caplog.messages
-    assert "backbone 'resnet18': left as initialised, not in the file: bn1.bias" in caplog.messages
+    assert model("w.pth").lines[1:3] == [
+        "backbone 'resnet18': left as initialised, of another shape: conv1.weight",
+        "backbone 'resnet18': left as initialised, not in the file: bn1.bias",
+    ]
 
 
 def test_weights_of_another_model_are_refused(model, weights):

@@ -129,7 +129,8 @@ def test_a_circle_is_shown():
     write("a.toml", '\nextends = "sub/b.toml"\n')
     write("sub/b.toml", 'extends = "../a.toml"\n')
     assert problems("a.toml") == [
-        "sub/b.toml:1 (extended by a.toml:2): extends: goes round in a circle: a.toml -> sub/b.toml -> sub/../a.toml"
+        "sub/b.toml:1 (extended by a.toml:2): extends: goes round in a circle: "
+        "a.toml -> sub/b.toml -> sub/../a.toml"
     ]
 
 
@@ -217,6 +218,11 @@ def test_what_is_not_utf8():
     assert problems("spec.toml") == ["spec.toml: is not UTF-8 text (byte 5) -- TOML files are UTF-8"]
     Path("spec.toml").write_bytes("a = 1".encode("utf-16"))
     assert problems("spec.toml") == ["spec.toml: is not UTF-8 text (byte 0) -- TOML files are UTF-8"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that fails to read, also for root")
+def test_what_cannot_be_read():
+    assert problems("/proc/self/mem") == ["/proc/self/mem: cannot be read: Input/output error"]
 
 
 def test_nesting_that_tomllib_reads_but_nobody_means():

@@ -1,0 +1,133 @@
+"""Everything that a running training consists of: built from a plan, saved, and restored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, optim
+
+from clscli.data.loader import BatchLoader
+from clscli.engine.device import Execution
+from clscli.engine.execution import choose_execution
+from clscli.engine.hooks import Hooks, HookState
+from clscli.engine.optimizers import parameter_groups
+from clscli.engine.prepare import Plan
+from clscli.engine.schedules import Schedule
+from clscli.models.build import build_loss
+from clscli.models.classifier import Classifier
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Progress:
+    """How far a run has come; with the weights and the optimizer's state, all that resuming needs."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches of the current epoch that were trained on
+    step: int = 0  # optimizer steps since the start of the run
+    loss_sum: float = 0.0  # over the samples of the current epoch
+    correct: int = 0
+    samples: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class Session:
+    """All that a running training consists of."""
+
+    model: Classifier
+    loss: Loss
+    optimizer: optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    execution: Execution
+    device: torch.device
+    train: BatchLoader
+    val: BatchLoader
+    epochs: int
+    seed: int
+    on_bad_image: str
+    hooks: Hooks
+    state: HookState
+    progress: Progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return, besides the model's weights, all that going on needs; only tensors and plain values."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "hooks": self.hooks.state(),
+            "progress": dataclasses.asdict(self.progress),
+            "execution": dataclasses.asdict(self.execution),
+            "stop_reason": self.state.stop_reason,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state; `execution` has to be given when the session is made."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.hooks.load(state["hooks"])
+        self.progress = Progress(**state["progress"])
+        self.state.step = self.progress.step
+        self.state.stop_reason = state["stop_reason"]
+
+
+def new_session(plan: Plan, device: torch.device, execution: Execution | None = None) -> Session:
+    """Put together everything that training needs, at its beginning."""
+    spec = plan.spec.spec
+    loss = build_loss(plan.spec, plan.data.train.class_counts)
+    if execution is None:
+        execution = choose_execution(plan, device)
+    model = plan.model.to(memory_format=execution.memory_format).to(device)
+    if isinstance(loss, torch.nn.Module):
+        loss.to(device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
+        torch.backends.cudnn.benchmark = True
+
+    def loader(split: str) -> BatchLoader:
+        training = split == "train"
+        return BatchLoader(
+            plan.data.train if training else plan.data.val,
+            plan.train_transforms if training else plan.eval_transforms,
+            batch_size=spec.data.batch_size,
+            seed=spec.seed,
+            shuffle=training,
+            num_workers=spec.data.num_workers,
+            pin_memory=device.type == "cuda",
+        )
+
+    loaders = loader("train"), loader("val")
+    optimizer = plan.spec.construct(plan.spec.one("optimizer"), params=parameter_groups(model))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    steps_per_epoch = len(loaders[0])
+    schedule = plan.spec.construct(
+        plan.spec.one("scheduler"),
+        num_steps=spec.train.epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+    )
+    hooks = Hooks.of([(bound, plan.spec.construct(bound)) for bound in plan.spec.many("hooks")])
+    return Session(
+        model=model,
+        loss=loss,
+        optimizer=optimizer,
+        schedule=schedule,
+        scaler=execution.scaler(device),
+        execution=execution,
+        device=device,
+        train=loaders[0],
+        val=loaders[1],
+        epochs=spec.train.epochs,
+        seed=spec.seed,
+        on_bad_image=spec.data.on_bad_image,
+        hooks=hooks,
+        state=HookState(model, optimizer, Path(), spec.train.epochs),
+        progress=Progress(),
+    )
