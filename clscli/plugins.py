@@ -100,8 +100,8 @@ def _scan(allowed: str | None) -> tuple[Component, ...]:
 
 
 def _components_of(installed: importlib_metadata.Distribution) -> list[Component]:
-    entries = {(e.group.removeprefix(f"{CORE}."), e.name, e.value): e.group for e in installed.entry_points}
-    entries = {key: group for key, group in entries.items() if key[0] in KINDS and group != key[0]}
+    groups = {f"{CORE}.{kind}": kind for kind in KINDS}
+    entries = {(groups[e.group], e.name, e.value) for e in installed.entry_points if e.group in groups}
     if not entries:
         return []  # most packages: reading their METADATA as well would be slow
     metadata = installed.metadata

@@ -176,10 +176,9 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
         bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
         found.update(problems)
         components[slot.path] = bound
-        if not problems:
-            complete_table = _complete(bound)
-            slot.table.clear()
-            slot.table.update(complete_table)
+        whole = _complete(bound)
+        slot.table.clear()
+        slot.table.update(whole)
     _raise(draft, found)
     return ResolvedSpec(spec, _ordered(values), draft, components)
 
