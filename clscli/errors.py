@@ -65,3 +65,9 @@ class Interrupted(ClscliError):  # noqa: N818 -- the user's wish, not an error
     """Ctrl-C or SIGTERM, after the run was saved."""
 
     exit_code = 130
+
+
+def describe(error: BaseException) -> str:
+    """Put an exception of someone else's on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from clscli.data.decode import UnreadableImageError, decode
 from clscli.data.split import View
-from clscli.errors import DataError
+from clscli.errors import DataError, describe
 from clscli.seeds import seed_for, seeded
 
 Transform = Callable[[Tensor], Tensor]
@@ -50,9 +50,16 @@ class _Item:
 
 
 def apply(transforms: Sequence[Transform], image: Tensor) -> Tensor:
-    """Run a pipeline of transforms on one `uint8` image `(C, H, W)`."""
+    """Run a pipeline of transforms on one `uint8` image `(C, H, W)`.
+
+    Raises UnreadableImageError when a transform fails: some do on small pictures only, or on odd ones.
+    """
     for transform in transforms:
-        image = transform(image)
+        try:
+            image = transform(image)
+        except Exception as error:
+            name = type(transform).__name__
+            raise UnreadableImageError(f"{name} failed on it: {describe(error)}") from error
     return image
 
 
@@ -71,11 +78,12 @@ class Reader:
         sample = self.view[draw.index]
         try:
             image = decode(sample.source)
+            with seeded(self.seed, "augment", draw.epoch, draw.index):
+                image = apply(self.transforms, image)
         except UnreadableImageError as error:
             # Returned, not raised: the trainer decides, and a worker's exception arrives with a traceback.
             return _Item(draw.index, None, sample.target, str(error))
-        with seeded(self.seed, "augment", draw.epoch, draw.index):
-            return _Item(draw.index, apply(self.transforms, image), sample.target, "")
+        return _Item(draw.index, image, sample.target, "")
 
 
 @dataclass

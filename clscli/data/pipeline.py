@@ -10,9 +10,9 @@ from torch import Tensor
 from clscli.data.decode import UnreadableImageError, decode
 from clscli.data.loader import Transform, apply
 from clscli.data.split import View
-from clscli.errors import PluginError
+from clscli.errors import PluginError, describe
 from clscli.seeds import seeded
-from clscli.spec import ResolvedSpec, describe
+from clscli.spec import ResolvedSpec
 
 # Neither square nor a multiple of anything, so that a mixed-up height and width cannot go unnoticed.
 _TRIAL_SHAPE = (3, 251, 317)
@@ -56,16 +56,15 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
 
 def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int, int]:
     """Return the shape (C, H, W) in which a view's first readable picture leaves a pipeline."""
-    image = _noise()
-    for index in range(len(view)):
-        try:
-            image = decode(view[index].source)
-            break
-        except UnreadableImageError:
-            continue
     with seeded(0):
-        channels, height, width = apply(transforms, image).shape
-    return channels, height, width
+        for index in range(len(view)):
+            try:
+                channels, height, width = apply(transforms, decode(view[index].source)).shape
+                return channels, height, width
+            except UnreadableImageError:
+                continue
+        channels, height, width = apply(transforms, _noise()).shape
+        return channels, height, width
 
 
 def _noise() -> Tensor:

@@ -91,6 +91,8 @@ def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:
 
     kept = dataclasses.replace(data, train=readable(data.train), val=readable(data.val))
     empty = [name for name, count in zip(data.classes, kept.train.class_counts, strict=True) if not count]
-    if empty or not len(kept.val):
-        raise DataError(f"no readable training pictures are left of: {', '.join(empty) or 'the validation split'}")
+    if empty:
+        raise DataError(f"no readable training pictures are left of: {', '.join(empty)}")
+    if not len(kept.val):
+        raise DataError("no readable validation pictures are left")
     return kept

@@ -70,7 +70,8 @@ class RunDirectory:
     def write(self, name: str, text: str) -> None:
         """Write a small text file atomically."""
         with atomic_write(self.path / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            # A path may hold bytes that are no text; the record of it must not stop the run.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     @contextmanager
     def logging(self) -> Iterator[None]:

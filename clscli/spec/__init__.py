@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clscli.spec.check import Bound, ResolvedSpec, check_structure, describe, resolve
+from clscli.spec.check import Bound, ResolvedSpec, check_structure, resolve
 from clscli.spec.draft import Draft, Origin
 from clscli.spec.read import read_draft, read_training_draft, spec_name
 from clscli.spec.render import render_spec
@@ -17,7 +17,6 @@ __all__ = [
     "Origin",
     "ResolvedSpec",
     "check_structure",
-    "describe",
     "load_spec",
     "read_draft",
     "read_training_draft",

@@ -16,7 +16,7 @@ import pydantic
 import pydantic_core
 
 from clscli import plugins
-from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError
+from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError, describe
 from clscli.signature import Parameter, SignatureError, check, complete, faults_of, read_parameters
 from clscli.spec.draft import DEFAULT, Draft, Origin
 from clscli.spec.schema import EVERYTHING, SLOTS, Spec, component_tables
@@ -86,12 +86,6 @@ class ResolvedSpec:
     def many(self, *path: str) -> list[Bound]:
         """Return the components at a path that may hold none, one, or a list."""
         return [bound for at, bound in self.components.items() if at[: len(path)] == path]
-
-
-def describe(error: BaseException) -> str:
-    """Put an exception of someone else's on one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def word_problem(draft: Draft, path: Path, message: str) -> str:

@@ -3,10 +3,12 @@
 import copy
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import clscli
 from clscli.data.loader import BatchLoader
@@ -146,8 +148,6 @@ def test_early_stopping_ends_the_run_and_says_why(tiny, caplog):
 
 
 def test_resuming_needs_the_same_classes(tiny, pictures, tmp_path):
-    import shutil
-
     shutil.copytree(pictures, "photos")
     tiny["data"]["root"] = str(tmp_path / "photos")
     run(tiny)
@@ -158,8 +158,6 @@ def test_resuming_needs_the_same_classes(tiny, pictures, tmp_path):
 
 
 def test_a_picture_that_breaks_during_the_run(tiny, pictures, tmp_path):
-    import shutil
-
     shutil.copytree(pictures, "photos")
     tiny["data"]["root"] = str(tmp_path / "photos")
     path = tmp_path / "photos/train/disc/003.png"
@@ -176,6 +174,17 @@ def test_a_picture_that_breaks_during_the_run(tiny, pictures, tmp_path):
     assert [row["unreadable"] for row in metrics()] == [1, 1, 1]
     log = (tmp_path / "run/train.log").read_text()
     assert f"skipped: 1 pictures cannot be read: {path} (" in log
+
+
+def test_a_transform_that_fails_on_some_pictures_names_them(tiny, pictures, tmp_path):
+    shutil.copytree(pictures, "photos")
+    with Image.open("photos/train/disc/000.png") as image:
+        image.resize((4, 4)).save("photos/train/disc/tiny.png")
+    tiny["data"]["root"] = str(tmp_path / "photos")
+    tiny["transforms"]["train"] = [{"type": "random_crop", "size": 20, "padding": 5, "padding_mode": "reflect"}]
+    with pytest.raises(DataError) as info:
+        run(tiny)
+    assert str(info.value).startswith(f"{tmp_path}/photos/train/disc/tiny.png: RandomCrop failed on it: ")
 
 
 def test_the_spec_of_the_caller_is_left_alone(tiny):
