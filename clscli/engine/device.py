@@ -13,11 +13,12 @@ from clscli.errors import UsageError
 def choose_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
 
-    `auto` is the first of CUDA, MPS and CPU that works. Raises UsageError in words for what does not.
+    `auto` is the first of CUDA, MPS and CPU that works. On CUDA, float32 products may use TF32 from then on,
+    in train, eval and predict alike. Raises UsageError in words for a device that is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
+            return _cuda(None)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -37,10 +38,15 @@ def choose_device(name: str) -> torch.device:
             raise UsageError(f"--device {name}: {why} -- use --device cpu, or auto")
         if device.index is not None and device.index >= count:
             raise UsageError(f"--device {name}: there are {count} CUDA devices, counted from cuda:0")
-        return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+        return _cuda(device.index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"--device {name}: MPS is not available here -- use --device cpu, or auto")
     return device
+
+
+def _cuda(index: int | None) -> torch.device:
+    torch.set_float32_matmul_precision("high")
+    return torch.device("cuda", torch.cuda.current_device() if index is None else index)
 
 
 def device_name(device: torch.device) -> str:

@@ -88,7 +88,6 @@ def new_session(plan: Plan, device: torch.device, execution: Execution | None = 
     if isinstance(loss, torch.nn.Module):
         loss.to(device)
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32
         torch.backends.cudnn.benchmark = True
 
     def loader(split: str) -> BatchLoader:
