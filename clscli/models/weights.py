@@ -71,13 +71,12 @@ def load_pretrained(spec: ResolvedSpec, backbone: nn.Module) -> list[str]:
 def _locate(spec: ResolvedSpec, bound: Bound, wanted: bool | str) -> str:
     """Turn `pretrained` into a path or a URL."""
     path = (*bound.path, "pretrained")
-    if isinstance(wanted, str) and ("/" in wanted or "\\" in wanted or Path(wanted).suffix):
-        if urlparse(wanted).scheme in ("http", "https", "file"):
-            return wanted
-        file = (spec.draft.origin(path).folder or Path.cwd()) / Path(wanted).expanduser()
-        if not file.is_file():
-            raise spec.error(path, f"{file}: no such file")
-        return str(file)
+    if isinstance(wanted, str) and "://" in wanted:
+        return wanted
+    if isinstance(wanted, str) and Path(wanted).is_absolute():  # the spec has made every path absolute
+        if not Path(wanted).is_file():
+            raise spec.error(path, f"{wanted}: no such file")
+        return wanted
     published = _published(bound)
     if wanted is True and published:
         return published["DEFAULT"]
@@ -105,7 +104,7 @@ def _published(bound: Bound) -> dict[str, str]:
 
 def _read(source: str) -> Mapping[str, Tensor]:
     try:
-        if urlparse(source).scheme in ("http", "https", "file"):
+        if "://" in source:
             data: Any = torch.hub.load_state_dict_from_url(
                 source, map_location="cpu", check_hash=True, weights_only=True
             )

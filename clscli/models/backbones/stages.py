@@ -1,5 +1,6 @@
 """What backbones made of stages share: which outputs they return, and what stays frozen."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Self
@@ -10,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from clscli.models.layers.outputs import Outputs
 
 
-class StagedBackbone(nn.Module):
+class StagedBackbone(nn.Module, ABC):
     """Run a stem and a chain of stages, and return the outputs of the stages in `out_indices`.
 
     A subclass passes the channels of all its stages to ``super().__init__``, builds the first `depth` of
@@ -46,9 +47,9 @@ class StagedBackbone(nn.Module):
         channels = tuple(stage_channels[index] for index in self.out_indices)
         self.out_channels = channels if len(channels) > 1 else channels[0]
 
+    @abstractmethod
     def stem_and_stages(self) -> list[list[nn.Module]]:
         """Return the modules of the stem, then of each built stage, in the order in which they run."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Outputs:
         features, outputs = images, []
