@@ -256,9 +256,8 @@ def test_a_broken_import_is_one_message(packages, source, cause):
 
 def test_a_value_that_is_no_object_reference(packages):
     packages.install("fastnets", {"backbones": {"tiny": "not a reference"}})
-    assert load_error("backbones", "tiny").startswith(
-        "fastnets 1.0 (backbone 'tiny') cannot be imported: ValueError: "
-    )
+    # What importlib_metadata raises, and says, differs between its versions.
+    assert load_error("backbones", "tiny").startswith("fastnets 1.0 (backbone 'tiny') cannot be imported: ")
 
 
 def test_ctrl_c_during_an_import_is_not_swallowed(packages):
