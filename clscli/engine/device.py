@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,10 @@ def device_name(device: torch.device) -> str:
     """Name a device for people: `cuda:0 (NVIDIA H100)`, `cpu (2 threads)`."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+    return str(device)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Execution:
 
     precision: str  # float32 | bfloat16 | float16
     channels_last: bool
+    threads: int | None = None  # on the CPU; the numbers depend on it, in the last digits
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,6 +88,16 @@ class Execution:
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """Return the gradient scaler; only float16 needs one, for the others it does nothing."""
         return torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
+
+    @contextmanager
+    def limit_threads(self) -> Iterator[None]:
+        """While entered, compute with the chosen number of threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def __str__(self) -> str:
         return self.precision + (", channels last" if self.channels_last else "")

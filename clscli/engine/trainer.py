@@ -67,7 +67,7 @@ def train(
     session = new_session(plan, chosen)
     name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
     run = create_run(name, Path(out) if out is not None else None)
-    with run.logging():
+    with run.logging(), session.execution.limit_threads():
         write_records(run, resolved, plan.data, chosen)
         recorder = Recorder(plan, session, run)
         recorder.announce()
@@ -94,7 +94,7 @@ def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Obse
     session = new_session(plan, chosen, Execution(**checkpoint.training["execution"]))
     session.model.load_state_dict(checkpoint.weights)
     session.load_state_dict(checkpoint.training)
-    with run.logging():
+    with run.logging(), session.execution.limit_threads():
         run.keep_metrics(session.progress.epoch)
         recorder = Recorder(plan, session, run, checkpoint.training["best"], run.read_metrics())
         _announce_resumed(recorder, tuple(checkpoint.training["samples"]))
