@@ -4,9 +4,11 @@ ClscliError                exit 1
 +-- UsageError             exit 2   the command line asks for what cannot be
 +-- SpecError              exit 2   problems in a spec, all of them at once
 +-- UnknownComponentError  exit 2   a name that no installed package offers
+|   +-- MissingPackageError exit 2  a component of a package that is not installed
 +-- PluginError            exit 1   an installed component cannot be imported, called or trusted
 +-- DataError              exit 1   pictures that are missing or cannot be read
-+-- CheckpointError        exit 1   a checkpoint that cannot be read, written or used here
++-- CheckpointError        exit 1   a checkpoint that cannot be read or used here
++-- WriteError             exit 1   a file that cannot be written, for want of space or of permission
 +-- TrainingError          exit 1   a run that cannot go on
 +-- Interrupted            exit 130 Ctrl-C or SIGTERM, after saving
 """
@@ -45,6 +47,14 @@ class UnknownComponentError(ClscliError):
     exit_code = 2
 
 
+class MissingPackageError(UnknownComponentError):
+    """A component is named after a package, `dist`, that is not installed."""
+
+    def __init__(self, message: str, dist: str) -> None:
+        super().__init__(message)
+        self.dist = dist
+
+
 class PluginError(ClscliError):
     """An installed component cannot be imported, does not fit, or breaks its contract."""
 
@@ -54,7 +64,11 @@ class DataError(ClscliError):
 
 
 class CheckpointError(ClscliError):
-    """A checkpoint cannot be read, written or used with what is installed here."""
+    """A checkpoint cannot be read, or used with what is installed here."""
+
+
+class WriteError(ClscliError):
+    """A file cannot be written; what was there before is untouched."""
 
 
 class TrainingError(ClscliError):

@@ -18,7 +18,7 @@ import importlib_metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from clscli.errors import PluginError, UnknownComponentError
+from clscli.errors import MissingPackageError, PluginError, UnknownComponentError
 
 
 class Kind(NamedTuple):
@@ -154,8 +154,8 @@ def _resolve_qualified(kind: str, name: str, components: list[Component]) -> Com
     try:
         version = importlib_metadata.version(dist)
     except importlib_metadata.PackageNotFoundError:
-        raise UnknownComponentError(
-            f"{word} '{name}' needs the package '{dist}', which is not installed -- pip install {dist}"
+        raise MissingPackageError(
+            f"{word} '{name}' needs the package '{dist}', which is not installed -- pip install {dist}", dist
         ) from None
     reason = "is not among CLSCLI_PLUGINS" if _is_hidden(dist) else f"offers no {kind}"
     raise UnknownComponentError(f"unknown {word} '{name}': the package '{dist}' {version} {reason}")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from clscli import train
-from clscli.cli import main
+from clscli.__main__ import main
 from clscli.plugins import clear_cache
 from clscli.spec import render_spec
 

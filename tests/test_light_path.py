@@ -13,7 +13,7 @@ BLOCKED = """
 import sys
 sys.modules.update(dict.fromkeys({heavy!r}))  # from now on, importing one of them raises
 sys.argv = ["clscli", *{arguments!r}]
-from clscli.cli import main
+from clscli.__main__ import main
 main()
 """
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
@@ -13,7 +11,6 @@ from clscli.cli.eval import eval_command
 from clscli.cli.list import list_command
 from clscli.cli.predict import predict_command
 from clscli.cli.train import train_command
-from clscli.errors import ClscliError
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -44,19 +41,3 @@ def root(
     ] = False,
 ) -> None:
     """Train and use image classifiers: one TOML spec, components by pip install."""
-
-
-def main() -> None:
-    """Run the command line. Expected errors become one message on stderr and their exit code."""
-    try:
-        app()
-    except ClscliError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has gone: not an error, and there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

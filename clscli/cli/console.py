@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from clscli.reports.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 def say(text: str) -> None:
     """Write a line for a person, on stderr."""
-    typer.echo(text, err=True)
+    typer.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from clscli.cli.console import say
 from clscli.cli.eval import _check_file
 from clscli.cli.options import Ckpt, Device
 from clscli.errors import UsageError
+from clscli.reports.text import printable
 
 if TYPE_CHECKING:
     from clscli.engine.predict import Prediction
@@ -69,20 +70,26 @@ def find_pictures(arguments: Iterable[str]) -> Iterator[str]:
     Raises UsageError for a folder without pictures and for a glob that matches nothing, before anything else
     is done. A file that does not exist is left for the reader to report, as the others are still wanted.
     """
-    sources: list[Iterable[str]] = []
-    for argument in arguments:
-        if argument == "-":
-            sources.append(line.rstrip("\r\n") for line in sys.stdin if line.strip())
-        elif Path(argument).is_dir():
-            sources.append(_in_folder(argument))
-        elif glob.has_magic(argument) and not Path(argument).exists():
-            matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
-            if not matches:
-                raise UsageError(f"{argument}: matches no file")
-            sources += [_in_folder(match) if Path(match).is_dir() else [match] for match in matches]
-        else:
-            sources.append([argument])
+    sources = [_from_stdin() if argument == "-" else _expand(argument) for argument in arguments]
     return (path for source in sources for path in source)
+
+
+def _from_stdin() -> Iterator[str]:
+    if sys.stdin is None:
+        raise UsageError("-: there is no standard input to read paths from")
+    lines = (line.strip("\r\n\ufeff") for line in sys.stdin)
+    return (path for line in lines if line.strip() for path in _expand(line))
+
+
+def _expand(argument: str) -> list[str]:
+    if Path(argument).is_dir():
+        return _in_folder(argument)
+    if glob.has_magic(argument) and not Path(argument).exists():
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 -- takes absolute patterns too
+        if not matches:
+            raise UsageError(f"{argument}: matches no file")
+        return [path for match in matches for path in (_in_folder(match) if Path(match).is_dir() else [match])]
+    return [argument]
 
 
 def _in_folder(folder: str) -> list[str]:
@@ -106,16 +113,19 @@ def _open(out: Path | None) -> Iterator[IO[str]]:
             sys.stdout.reconfigure(newline="")  # the csv module writes its own line ends
         yield sys.stdout
         return
-    from clscli.engine.checkpoint import atomic_write
+    from clscli.files import atomic_write
 
-    with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_write(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         yield file
 
 
 def _write_table(file: IO[str], predictions: Iterable[Prediction]) -> None:
     for prediction in predictions:
-        scores = "  ".join(f"{s.name} {100 * s.score:.1f} %" for s in prediction.scores)
-        print(f"{prediction.path}  {scores}", file=file, flush=True)
+        scores = "  ".join(f"{printable(s.name)} {100 * s.score:.1f} %" for s in prediction.scores)
+        print(f"{printable(prediction.path)}  {scores}", file=file, flush=True)
 
 
 def _write_csv(file: IO[str], predictions: Iterable[Prediction]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,4 +104,4 @@ def _report(result: TrainResult, as_json: bool) -> None:
     say("")
     say(f"best top-1 {100 * best['top1']:.2f} % in epoch {best['epoch']}, saved as {result.checkpoint}")
     say(f"run directory: {result.run}")
-    say(f"next: clscli predict IMAGE --ckpt {result.checkpoint}")
+    say(f"next: clscli predict IMAGE --ckpt {quote(str(result.checkpoint))}")

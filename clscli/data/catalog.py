@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,10 @@ from clscli.data.layout import find_splits, other_folders
 from clscli.data.samples import Dataset
 from clscli.data.split import Manifest, View, part, read_manifest, stratified_split, whole
 from clscli.errors import DataError
+from clscli.reports.text import list_some
 from clscli.spec import ResolvedSpec
+
+log = logging.getLogger("clscli")
 
 MANIFEST = "split.csv"
 
@@ -57,9 +61,8 @@ def _pair(
             view = whole(val, classes, "the validation pictures")
         except DataError as error:
             raise spec.error(_named_at(spec, "val"), str(error)) from None
-        missing = [name for name, count in zip(classes, view.class_counts, strict=True) if not count]
-        if missing:
-            notes.append(f"no validation pictures of: {', '.join(missing)}")
+        if missing := _missing_classes(view):
+            notes.append(f"no validation pictures of: {missing}")
         return TrainingData(View(train, range(len(train)), classes), view, classes, None, notes)
     if run is not None and (run / MANIFEST).is_file():
         manifest = read_manifest(run / MANIFEST)
@@ -118,6 +121,17 @@ def open_split(
     A root of class folders without split folders is taken whole. `run` is the run directory, whose saved
     split is used when val was split off from train. Raises DataError.
     """
+    view = _open_split(spec, split, classes, root, run)
+    if missing := _missing_classes(view):
+        log.info("note: no pictures of: %s; these classes are in no average", missing)
+    return view
+
+
+def _missing_classes(view: View) -> str:
+    return list_some([name for name, count in zip(view.classes, view.class_counts, strict=True) if not count])
+
+
+def _open_split(spec: ResolvedSpec, split: str, classes: list[str], root: Path | None, run: Path | None) -> View:
     if root is not None:
         splits = find_splits(root)
         if splits and split not in splits:

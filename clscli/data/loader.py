@@ -86,6 +86,11 @@ class Reader:
         return _Item(draw.index, image, sample.target, "")
 
 
+def num_batches(num_samples: int, batch_size: int) -> int:
+    """Count the batches of an epoch."""
+    return max(1, -(-num_samples // batch_size))
+
+
 @dataclass
 class BatchOrder:
     """The batches of an epoch as lists of draws; set `epoch` and `start` before each pass.
@@ -102,7 +107,7 @@ class BatchOrder:
     start: int = 0  # batches to leave out, as a resumed epoch has seen them
 
     def __len__(self) -> int:
-        return max(1, -(-self.num_samples // self.batch_size))
+        return num_batches(self.num_samples, self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         if self.shuffle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,13 @@ class View:
     def key(self, index: int) -> str:
         """Name a sample independently of where the data set lies."""
         return sample_key(self.dataset, self._indices[index])
+
+    def fingerprint(self) -> str:
+        """Return a short text that changes with the samples' names, classes and order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for index, target in enumerate(self.targets):
+            digest.update(f"{self.key(index)}/{self.classes[target]}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
 
     def without(self, bad: set[int]) -> View:
         """Return the view less some of its samples, by index."""

@@ -14,10 +14,8 @@ A checkpoint of `format` 1 is a dict of
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Set
 from dataclasses import dataclass
@@ -28,7 +26,8 @@ import torch
 from torch import Tensor
 
 from clscli import plugins
-from clscli.errors import CheckpointError, SpecError, UnknownComponentError
+from clscli.errors import CheckpointError, MissingPackageError, SpecError, UnknownComponentError
+from clscli.files import atomic_write
 from clscli.models.build import Blueprint, build_model
 from clscli.models.classifier import Classifier
 from clscli.spec import ResolvedSpec, check_structure, read_draft, resolve
@@ -36,6 +35,15 @@ from clscli.spec.schema import EVERYTHING, component_tables
 from clscli.toml import Path as KeyPath
 
 FORMAT = 1
+_CONTENT = {
+    "classes": list,
+    "class_counts": list,
+    "image_shape": list,
+    "weights": dict,
+    "metrics": dict,
+    "versions": dict,
+    "training": dict | None,
+}
 
 
 @dataclass(frozen=True)
@@ -61,11 +69,12 @@ class Checkpoint:
             name = str(slot.table.get("type"))
             try:
                 plugins.resolve(slot.kind, name)
-            except UnknownComponentError as error:
-                dist = name.partition(":")[0]
-                version = self.versions.get(dist)
+            except MissingPackageError as error:
+                version = self.versions.get(error.dist)
                 known = f"=={version} (the version that it was trained with)" if version else ""
                 raise CheckpointError(f"{self.path}: {error}{known}") from None
+            except UnknownComponentError as error:
+                raise CheckpointError(f"{self.path}: {error}") from None
         try:
             draft = read_draft(self.spec)
             return resolve(draft, check_structure(draft, needed), needed)
@@ -103,32 +112,30 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: holds more than plain data, and is not loaded for safety") from None
-    except Exception as error:  # zip and pickle readers raise whatever broken bytes lead them to
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{path}: cannot be read, truncated or not a checkpoint: {reason}") from None
-    if not isinstance(data, dict) or "format" not in data or "spec" not in data:
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception:  # zip and pickle readers raise whatever broken bytes lead them to
+        raise CheckpointError(f"{path}: cannot be read: it is truncated, or no checkpoint") from None
+    if not isinstance(data, dict) or "format" not in data or not isinstance(data.get("spec"), dict):
         raise CheckpointError(
             f"{path}: is not a checkpoint of clscli's -- for weights alone: model.backbone.pretrained"
         )
     if data["format"] != FORMAT:
-        raise CheckpointError(
-            f"{path}: has format {data['format']!r}, this clscli reads format {FORMAT} "
-            f"(written by clscli {data.get('versions', {}).get('clscli', '?')})"
-        )
-    try:
-        return Checkpoint(
-            path,
-            spec=data["spec"],
-            classes=list(data["classes"]),
-            class_counts=tuple(data["class_counts"]),
-            image_shape=tuple(data["image_shape"]),
-            weights=data["weights"],
-            metrics=data["metrics"],
-            versions=data["versions"],
-            training=data.get("training"),
-        )
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: is incomplete: {error} is missing or of the wrong type") from None
+        raise CheckpointError(f"{path}: has format {data['format']!r}, this clscli reads format {FORMAT}")
+    for key, kind in _CONTENT.items():
+        if not isinstance(data.get(key), kind):
+            raise CheckpointError(f"{path}: is incomplete: '{key}' is missing or of the wrong type")
+    return Checkpoint(
+        path,
+        spec=data["spec"],
+        classes=data["classes"],
+        class_counts=tuple(data["class_counts"]),
+        image_shape=tuple(data["image_shape"]),
+        weights=data["weights"],
+        metrics=data["metrics"],
+        versions=data["versions"],
+        training=data.get("training"),
+    )
 
 
 def checkpoint_data(
@@ -161,40 +168,13 @@ def component_versions(spec: ResolvedSpec) -> dict[str, str]:
 def save_checkpoint(data: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that `path` is always whole: the old one, or the new one.
 
-    Raises CheckpointError, leaving the old file as it was, when it cannot be written.
+    Raises WriteError, leaving the old file as it was, when it cannot be written.
     """
     with atomic_write(path) as temporary:
         try:
             torch.save(data, temporary)
         except RuntimeError as error:  # torch's own writer does not pass on the OSError
             raise OSError(None, _disk_reason(path, error)) from error
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Any:
-    """Give a temporary path to write to, which replaces `path` once it is whole and on the disk.
-
-    Raises CheckpointError when the disk does not take it; `path` is untouched then.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner may read
-        temporary.replace(path)
-    except OSError as error:
-        kept = f" -- the previous {path.name} is untouched" if path.exists() else ""
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}{kept}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _disk_reason(path: Path, error: RuntimeError) -> str:

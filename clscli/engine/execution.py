@@ -23,10 +23,10 @@ from torch import Tensor
 
 from clscli.cache import cache_directory
 from clscli.data.loader import Draw, Reader
-from clscli.engine.checkpoint import atomic_write
 from clscli.engine.device import Execution
 from clscli.engine.prepare import Plan
-from clscli.errors import CheckpointError
+from clscli.errors import WriteError
+from clscli.files import atomic_write
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
 
@@ -168,5 +168,5 @@ def _write_cache(choices: dict[str, Any]) -> None:
         cache_directory().mkdir(parents=True, exist_ok=True)
         with atomic_write(_cache_file()) as temporary:
             temporary.write_text(json.dumps(choices, indent=1), encoding="utf-8")
-    except (OSError, CheckpointError):
+    except (OSError, WriteError):
         log.info("note: %s cannot be written, so the next run tries again", _cache_file())

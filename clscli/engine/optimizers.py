@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 ParameterGroups = list[dict[str, Any]]
-Rate = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 

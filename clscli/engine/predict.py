@@ -18,7 +18,7 @@ from clscli.data.loader import apply, auto_workers
 from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.engine.device import choose_device
-from clscli.errors import DataError
+from clscli.errors import DataError, UsageError
 from clscli.spec.schema import PREDICTING
 
 Item = TypeVar("Item")
@@ -85,6 +85,8 @@ class Predictor:
 
         A picture that cannot be read gives a Prediction with `error`.
         """
+        if topk < 1:
+            raise UsageError(f"topk must be at least 1, got {topk}")
         size = batch_size or self.spec.spec.data.batch_size
         waiting: list[tuple[str, Tensor | str]] = []
         for name, image in prefetch(self._read, sources, ahead=2 * size):

@@ -10,12 +10,15 @@ from pathlib import Path
 import torch
 
 from clscli.data.catalog import TrainingData, find_unreadable, open_training_data
-from clscli.data.loader import Transform
+from clscli.data.loader import Transform, num_batches
 from clscli.data.pipeline import build_transforms, output_shape
 from clscli.data.split import View
+from clscli.engine.optimizers import parameter_groups
+from clscli.engine.schedules import build_schedule
 from clscli.errors import DataError
-from clscli.models.build import Blueprint, Stage, build_model, check_shapes
+from clscli.models.build import Blueprint, Stage, build_loss, build_model, check_shapes
 from clscli.models.classifier import Classifier
+from clscli.models.weights import find_pretrained
 from clscli.reports.text import list_some
 from clscli.seeds import seed_for
 from clscli.spec import ResolvedSpec
@@ -58,6 +61,8 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     torch.manual_seed(seed_for(spec.spec.seed, "weights"))
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)
+    if run is None:
+        _try_the_rest(spec, data, model)
     for note in data.notes:
         log.info("note: %s", note)
     return Plan(
@@ -69,6 +74,16 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
         model,
         stages,
     )
+
+
+def _try_the_rest(spec: ResolvedSpec, data: TrainingData, model: Classifier) -> None:
+    """Build what the training will build again, only to find now what its components refuse."""
+    build_loss(spec, data.train.class_counts)
+    spec.construct(spec.one("optimizer"), params=parameter_groups(model))
+    build_schedule(spec, num_batches(len(data.train), spec.spec.data.batch_size))
+    for bound in spec.many("hooks"):
+        spec.construct(bound)
+    find_pretrained(spec)
 
 
 def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:

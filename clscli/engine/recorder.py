@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
@@ -26,6 +27,11 @@ class Recorder:
     run: RunDirectory
     best: dict[str, Any] | None = None  # the row of the best epoch so far
     rows: list[dict[str, Any]] = field(default_factory=list)  # of all epochs, as in metrics.jsonl
+
+    @cached_property
+    def pictures(self) -> str:
+        """A fingerprint of the pictures, by name and class, to notice on resuming that they have changed."""
+        return self.plan.data.train.fingerprint() + self.plan.data.val.fingerprint()
 
     def announce(self) -> None:
         """Log what is about to be trained, on what, and where it will be."""
@@ -54,8 +60,7 @@ class Recorder:
     def save_last(self) -> None:
         """Save all that going on from here needs."""
         data = self._checkpoint()
-        samples = [len(self.plan.data.train), len(self.plan.data.val)]
-        data["training"] = {**self.session.state_dict(), "samples": samples, "best": self.best}
+        data["training"] = {**self.session.state_dict(), "pictures": self.pictures, "best": self.best}
         save_checkpoint(data, self.run.last)
 
     def draw(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -11,14 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 from clscli.data.catalog import MANIFEST, TrainingData
 from clscli.data.split import write_manifest
-from clscli.engine.checkpoint import atomic_write, component_versions
-from clscli.errors import ClscliError, UsageError
+from clscli.engine.checkpoint import component_versions
+from clscli.errors import UsageError, WriteError
+from clscli.files import atomic_write
 from clscli.spec import ResolvedSpec, render_spec
 
 log = logging.getLogger("clscli")
@@ -54,8 +62,13 @@ class RunDirectory:
         """Return the finished epochs."""
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:  # the last line of a killed run may be cut short
+                continue
+        return [row for row in rows if isinstance(row, dict) and isinstance(row.get("epoch"), int)]
 
     def keep_metrics(self, num_epochs: int) -> None:
         """Forget epochs after the first `num_epochs`: a run that was killed may have logged one too many."""
@@ -72,6 +85,28 @@ class RunDirectory:
         with atomic_write(self.path / name) as temporary:
             # A path may hold bytes that are no text; the record of it must not stop the run.
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """While entered, no other process may write to this run; the system lets go of it at a kill, too.
+
+        Raises UsageError when another process is at it. Without such locks (Windows), it does nothing.
+        """
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(f"{self.path}: another process is training in this run directory") from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     @contextmanager
     def logging(self) -> Iterator[None]:
@@ -96,10 +131,9 @@ def create_run(name: str, out: Path | None) -> RunDirectory:
     try:
         if out is not None:
             if out.is_dir() and any(out.iterdir()):
-                raise UsageError(
-                    f"--out {out}: is not empty -- choose another folder, "
-                    f"or go on with: clscli train --resume {out}"
-                )
+                resume = f", or go on with: clscli train --resume {quote(str(out))}"
+                has_last = RunDirectory(out).last.exists()
+                raise UsageError(f"--out {out}: is not empty -- choose another folder{resume * has_last}")
             out.mkdir(parents=True, exist_ok=True)
             return RunDirectory(out)
         number = 1
@@ -153,4 +187,4 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ClscliError(f"{path}: cannot be written: {error.strerror}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror}") from error

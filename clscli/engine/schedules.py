@@ -13,10 +13,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from clscli.spec import ResolvedSpec
+
 Schedule = Callable[[int], float]
 # Left out: a twentieth of the run.
 Warmup = Annotated[float, Field(ge=0)] | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def build_schedule(spec: ResolvedSpec, steps_per_epoch: int) -> Schedule:
+    """Build the schedule that a spec asks for."""
+    num_steps = spec.spec.train.epochs * steps_per_epoch
+    bound = spec.one("scheduler")
+    schedule: Schedule = spec.construct(bound, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+    return schedule
 
 
 def constant(num_steps: int, steps_per_epoch: int, *, warmup_epochs: Warmup = None) -> Schedule:

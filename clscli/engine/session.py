@@ -17,7 +17,7 @@ from clscli.engine.execution import choose_execution
 from clscli.engine.hooks import Hooks, HookState
 from clscli.engine.optimizers import parameter_groups
 from clscli.engine.prepare import Plan
-from clscli.engine.schedules import Schedule
+from clscli.engine.schedules import Schedule, build_schedule
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
 
@@ -106,12 +106,7 @@ def new_session(plan: Plan, device: torch.device, execution: Execution | None = 
     optimizer = plan.spec.construct(plan.spec.one("optimizer"), params=parameter_groups(model))
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    steps_per_epoch = len(loaders[0])
-    schedule = plan.spec.construct(
-        plan.spec.one("scheduler"),
-        num_steps=spec.train.epochs * steps_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-    )
+    schedule = build_schedule(plan.spec, len(loaders[0]))
     hooks = Hooks.of([(bound, plan.spec.construct(bound)) for bound in plan.spec.many("hooks")])
     return Session(
         model=model,

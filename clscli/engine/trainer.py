@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from clscli.engine.checkpoint import load_checkpoint
@@ -67,7 +68,7 @@ def train(
     session = new_session(plan, chosen)
     name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
     run = create_run(name, Path(out) if out is not None else None)
-    with run.logging(), session.execution.limit_threads():
+    with run.lock(), run.logging(), session.execution.limit_threads():
         write_records(run, resolved, plan.data, chosen)
         recorder = Recorder(plan, session, run)
         recorder.announce()
@@ -94,22 +95,28 @@ def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Obse
     session = new_session(plan, chosen, Execution(**checkpoint.training["execution"]))
     session.model.load_state_dict(checkpoint.weights)
     session.load_state_dict(checkpoint.training)
-    with run.logging(), session.execution.limit_threads():
+    with run.lock(), run.logging(), session.execution.limit_threads():
         run.keep_metrics(session.progress.epoch)
         recorder = Recorder(plan, session, run, checkpoint.training["best"], run.read_metrics())
-        _announce_resumed(recorder, tuple(checkpoint.training["samples"]))
+        _announce_resumed(recorder, checkpoint.training["pictures"])
         return _run(recorder, observer or Observer())
 
 
-def _announce_resumed(recorder: Recorder, samples: tuple[int, ...]) -> None:
-    run, progress, data = recorder.run, recorder.session.progress, recorder.plan.data
-    if progress.epoch >= recorder.session.epochs:
+def _announce_resumed(recorder: Recorder, pictures: str) -> None:
+    run, progress = recorder.run, recorder.session.progress
+    is_over = progress.epoch >= recorder.session.epochs or recorder.session.state.stop_reason is not None
+    if not run.best.exists():
+        if is_over:
+            raise CheckpointError(f"{run.best}: is gone, and the run is complete -- {run.last} is its last epoch")
+        log.info("note: %s is gone: the best of the epochs to come will be", run.best)
+        recorder.best = None
+    if is_over:
         log.info("%s is complete: nothing to go on with", run.path)
         return
     at = f"epoch {progress.epoch + 1}" + (f", batch {progress.batch + 1}" if progress.batch else "")
     log.info("going on with %s at %s on %s", run.path, at, device_name(recorder.session.device))
-    if (len(data.train), len(data.val)) != samples:
-        log.info("note: the number of pictures has changed, so this is not the run that was stopped")
+    if recorder.pictures != pictures:
+        log.info("note: the pictures have changed, so this is not the run that was stopped")
 
 
 def _run(recorder: Recorder, observer: Observer) -> TrainResult:
@@ -131,7 +138,7 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
         epoch = min(session.progress.epoch + 1, session.epochs)
         raise Interrupted(
             f"interrupted ({interruption}) in epoch {epoch}, saved {run.last} "
-            f"-- go on with: clscli train --resume {run.path}"
+            f"-- go on with: clscli train --resume {quote(str(run.path))}"
         ) from None
     except TrainingError as error:
         kept = f"the last good checkpoint is {run.last}" if run.last.exists() else "nothing was saved yet"

@@ -40,11 +40,9 @@ def load_pretrained(spec: ResolvedSpec, backbone: nn.Module) -> list[str]:
     `pretrained` is true (the published weights), the name of published weights, a path or a URL. Raises
     SpecError for a name that does not exist, CheckpointError when the weights cannot be had or do not fit.
     """
-    bound = spec.one("model", "backbone")
-    wanted = bound.builder.get("pretrained", False)
-    if wanted is False:
+    bound, source = spec.one("model", "backbone"), find_pretrained(spec)
+    if not source:
         return []
-    source = _locate(spec, bound, wanted)
     tensors = _read(source)
     adapt = getattr(backbone, "adapt_weights", None)  # a backbone may know older names, or another grid
     match = match_weights(adapt(tensors) if adapt is not None else tensors, backbone)
@@ -68,8 +66,15 @@ def load_pretrained(spec: ResolvedSpec, backbone: nn.Module) -> list[str]:
     ]
 
 
-def _locate(spec: ResolvedSpec, bound: Bound, wanted: bool | str) -> str:
-    """Turn `pretrained` into a path or a URL."""
+def find_pretrained(spec: ResolvedSpec) -> str:
+    """Turn `pretrained` into the path of a file or a URL; empty when the spec asks for no weights.
+
+    Raises SpecError for a file or a name that does not exist. Nothing is downloaded.
+    """
+    bound = spec.one("model", "backbone")
+    wanted = bound.builder.get("pretrained", False)
+    if wanted is False:
+        return ""
     path = (*bound.path, "pretrained")
     if isinstance(wanted, str) and "://" in wanted:
         return wanted

@@ -12,7 +12,8 @@ matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
 
-from clscli.engine.checkpoint import atomic_write
+from clscli.files import atomic_write
+from clscli.reports.text import printable
 
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes too (Okabe and Ito)
 
@@ -43,7 +44,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def draw_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
     """Draw a confusion matrix, coloured by the share of each true class, with counts where they fit."""
-    count = len(classes)
+    count, names = len(classes), [printable(name) for name in classes]
     side = min(max(4.0, 0.45 * count + 2.0), 40.0)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
@@ -53,8 +54,8 @@ def draw_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str], p
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if count <= 100:
-        axes.set_xticks(range(count), classes, rotation=90, fontsize=8, parse_math=False)
-        axes.set_yticks(range(count), classes, fontsize=8, parse_math=False)
+        axes.set_xticks(range(count), names, rotation=90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(count), names, fontsize=8, parse_math=False)
     if count <= 30:
         for i, row in enumerate(confusion):
             for j, n in enumerate(row):

@@ -6,8 +6,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from clscli.engine.checkpoint import atomic_write
 from clscli.engine.metrics import Evaluation
+from clscli.files import atomic_write
 from clscli.reports.text import format_table
 
 # A confusion matrix with more classes does not fit a terminal.
@@ -69,4 +69,4 @@ def write_evaluation(result: Evaluation, document: str, folder: Path) -> None:
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])

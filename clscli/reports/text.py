@@ -8,12 +8,20 @@ from collections.abc import Sequence
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Align columns with two spaces between them; `right` are the columns that hold numbers."""
-    widths = [max(_width(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    table = [[printable(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(_width(row[i]) for row in table) for i in range(len(header))]
     lines = []
-    for row in [header, *rows]:
+    for row in table:
         cells = [_pad(cell, widths[i], i in right) for i, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Write control characters and undecodable bytes as escapes: a class name must not steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _width(text: str) -> int:

@@ -29,11 +29,11 @@ class ComponentTable(BaseModel):
 class DataTable(_Table):
     """Where the pictures are, and how they are read."""
 
-    root: str | None = None
+    root: Annotated[str, Field(min_length=1)] | None = None
     train: ComponentTable | None = None
     val: ComponentTable | None = None
     test: ComponentTable | None = None
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     on_bad_image: Literal["error", "skip"]

@@ -8,7 +8,7 @@ import typer
 from fake_packages import FakePackages
 
 from clscli import plugins
-from clscli.cli import main
+from clscli.__main__ import main
 from clscli.cli.options import complete_kind, complete_name
 
 KEYS = ["kind", "name", "qualified", "dist", "version", "value", "status", "note"]

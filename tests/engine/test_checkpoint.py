@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from clscli.engine.checkpoint import atomic_write, load_checkpoint, save_checkpoint
-from clscli.errors import CheckpointError
+from clscli.engine.checkpoint import load_checkpoint, save_checkpoint
+from clscli.errors import CheckpointError, WriteError
+from clscli.files import atomic_write
 
 
 class Bomb:
@@ -51,8 +52,7 @@ def test_a_truncated_file(trained, tmp_path, share):
     data = (trained / "best.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(data[: int(share * len(data))])
     message = refused("cut.pth")
-    assert message.startswith("cut.pth: cannot be read, truncated or not a checkpoint: ")
-    assert "\n" not in message
+    assert message == "cut.pth: cannot be read: it is truncated, or no checkpoint"
 
 
 def test_files_that_are_no_checkpoints(trained, tmp_path):
@@ -61,17 +61,17 @@ def test_files_that_are_no_checkpoints(trained, tmp_path):
         "weights.pth: is not a checkpoint of clscli's -- for weights alone: model.backbone.pretrained"
     )
     (tmp_path / "text.pth").write_text("hello")
-    assert refused("text.pth").startswith("text.pth: ")
+    assert refused("text.pth") == "text.pth: cannot be read: it is truncated, or no checkpoint"
     assert refused("nope.pth") == "nope.pth: no such checkpoint"
     assert refused(tmp_path) == f"{tmp_path}: is a folder -- give the checkpoint in it: {tmp_path}/best.pth"
     data = torch.load(trained / "best.pth", weights_only=True)
     torch.save(data | {"format": 2}, "future.pth")
-    assert refused("future.pth") == (
-        "future.pth: has format 2, this clscli reads format 1 (written by clscli 0.1.0)"
-    )
-    del data["classes"]
-    torch.save(data, "part.pth")
-    assert refused("part.pth") == "part.pth: is incomplete: 'classes' is missing or of the wrong type"
+    assert refused("future.pth") == "future.pth: has format 2, this clscli reads format 1"
+    torch.save(data | {"spec": "demo"}, "named.pth")
+    assert refused("named.pth").startswith("named.pth: is not a checkpoint of clscli's")
+    for key, wrong in (("weights", 3), ("versions", None), ("classes", "ab"), ("training", [])):
+        torch.save(data | {key: wrong}, "part.pth")
+        assert refused("part.pth") == f"part.pth: is incomplete: '{key}' is missing or of the wrong type"
 
 
 def test_a_checkpoint_holds_what_its_documentation_says(trained):
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, small_disk):
     path = tmp_path / "last.pth"
     save_checkpoint({"weights": torch.ones(10)}, path)
     before = path.read_bytes()
-    with pytest.raises(CheckpointError) as info:
+    with pytest.raises(WriteError) as info:
         save_checkpoint({"weights": torch.ones(1_000_000)}, path)
     assert str(info.value).startswith(f"{path}: cannot be written: ")
     assert str(info.value).endswith(" -- the previous last.pth is untouched")
@@ -141,7 +141,7 @@ def test_a_run_on_a_full_disk_ends_in_words(tiny_file):
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
         f"sys.argv = ['clscli', 'train', '{tiny_file}', '--device', 'cpu'];"
-        "from clscli.cli import main; main()"
+        "from clscli.__main__ import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -159,8 +159,23 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
     with pytest.raises(ValueError, match="in the middle"):
         write(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(CheckpointError, match=r"^nowhere/x: cannot be written: No such file or directory$"):
+    with pytest.raises(WriteError, match=r"^nowhere/x: cannot be written: No such file or directory$"):
         write(Path("nowhere/x"))
+
+
+def test_links_are_followed_and_devices_are_not_replaced(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    with atomic_write(tmp_path / "link.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/stdout")):
+        with atomic_write(path) as given:
+            assert given == path
+    with pytest.raises(WriteError, match=r": is a folder, not a file to write to$"), atomic_write(tmp_path):
+        pass
 
 
 def test_a_written_file_may_be_read_by_others(tmp_path):
