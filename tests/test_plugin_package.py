@@ -42,9 +42,10 @@ def pip(installed, tmp_path):
 
 @pytest.fixture
 def clscli_there(installed):
-    def run(*arguments):
+    def run(*arguments, env=None):
         command = [str(installed), "-m", "clscli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = {**os.environ, **(env or {})}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     return run
 
@@ -90,6 +91,10 @@ def test_the_life_of_a_plugin(pip, clscli_there, pictures, tmp_path):
     first = clscli_there(*predict)
     assert (first.returncode, first.stderr) == (0, "")
     assert len(first.stdout.splitlines()) == 12
+
+    hidden = clscli_there(*predict, env={"CLSCLI_PLUGINS": ""})
+    assert hidden.returncode == 1
+    assert hidden.stderr.endswith("the package 'fastnets' 0.3.1 is not among CLSCLI_PLUGINS\n")
 
     pip("uninstall", "--yes", "fastnets")
     assert "tinyconv" not in clscli_there("list", "backbones").stdout

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from conftest import tiny_spec
 
 from clscli import resume
 from clscli.engine.checkpoint import load_checkpoint
+from clscli.engine.run_directory import RunDirectory
 from clscli.spec import render_spec
 
 EPOCHS = 12
@@ -141,3 +144,52 @@ def test_only_last_can_be_resumed(clscli, trained):
     done = clscli("train", "--resume", trained / "best.pth", "--device", "cpu")
     assert done.code == 1
     assert done.err == f"{trained}/best.pth: has only what eval and predict need -- resume from last.pth\n"
+
+
+def test_two_processes_cannot_train_one_run(clscli, trained):
+    run = RunDirectory(trained)
+    with run.lock():
+        done = clscli("train", "--resume", trained, "--device", "cpu")
+    assert done == (2, "", f"{trained}: another process is training in this run directory\n")
+    assert clscli("train", "--resume", trained, "--device", "cpu").code == 0
+
+
+def test_changed_pictures_are_noticed_though_their_number_is_the_same(clscli, tiny, pictures, tmp_path):
+    shutil.copytree(pictures, "photos")
+    Path("tiny.toml").write_text(render_spec(tiny | {"data": tiny["data"] | {"root": "photos"}}))
+    clscli("train", "tiny.toml", "--device", "cpu", "--set", "train.epochs=1")
+    data = torch.load("runs/tiny/last.pth", weights_only=True)
+    data["spec"]["train"]["epochs"] = 2
+    torch.save(data, "runs/tiny/last.pth")
+    note = "note: the pictures have changed, so this is not the run that was stopped"
+    Path("photos/train/disc/000.png").rename("photos/train/disc/zzz.png")
+    assert note in clscli("train", "--resume", "runs/tiny", "--device", "cpu").err
+    Path("photos/train/disc/zzz.png").rename("photos/train/disc/000.png")
+    torch.save(data, "runs/tiny/last.pth")
+    assert note not in clscli("train", "--resume", "runs/tiny", "--device", "cpu").err
+
+
+def test_a_best_checkpoint_that_is_gone(clscli, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "best.pth").unlink()
+    done = clscli("train", "--resume", run, "--device", "cpu")
+    assert done.code == 1
+    assert done.err.endswith(
+        f"{run}/best.pth: is gone, and the run is complete -- {run}/last.pth is its last epoch\n"
+    )
+    data = torch.load(run / "last.pth", weights_only=True)
+    data["spec"]["train"]["epochs"] = 7
+    torch.save(data, run / "last.pth")
+    done = clscli("train", "--resume", run, "--device", "cpu", "--json")
+    assert f"note: {run}/best.pth is gone: the best of the epochs to come will be" in done.err
+    assert json.loads(done.out)["best"]["epoch"] == 7
+    assert load_checkpoint(run / "best.pth").metrics["epoch"] == 7
+
+
+def test_metrics_that_were_cut_short_are_left_out(trained, tmp_path):
+    run = RunDirectory(shutil.copytree(trained, tmp_path / "run"))
+    with run.metrics.open("a") as file:
+        file.write('{"epoch": 7, "a": {}')
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3, 4, 5, 6]
+    run.keep_metrics(2)
+    assert [json.loads(line)["epoch"] for line in run.metrics.read_text().splitlines()] == [1, 2]

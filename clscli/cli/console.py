@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import typer
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 def say(text: str) -> None:
     """Write a line for a person, on stderr."""
     typer.echo("\n".join(printable(line) for line in text.split("\n")), err=True)
+
+
+def to_json(value: object, stream: IO[str], indent: int | None = None) -> str:
+    """Write a value as JSON that the stream can take: as it is in UTF-8, else with escapes."""
+    is_unicode = "utf" in (getattr(stream, "encoding", None) or "").lower()
+    return json.dumps(value, ensure_ascii=not is_unicode, indent=indent)
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from clscli.cli.console import to_json
 from clscli.engine.device import choose_device, device_name
 from clscli.engine.prepare import Plan, prepare
 from clscli.reports.text import format_table
@@ -31,7 +32,7 @@ def show_dry_run(
     draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
     plan = prepare(resolve(draft, check_structure(draft)))
     if as_json:
-        typer.echo(json.dumps(_as_json(plan, str(chosen)), ensure_ascii=False))
+        typer.echo(to_json(_as_json(plan, str(chosen)), sys.stdout))
         return
     typer.echo(render_spec(plan.spec.values, plan.spec.draft))
     typer.echo(_model_table(plan))

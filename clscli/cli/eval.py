@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from clscli.cli.console import follow, say
+from clscli.cli.console import follow, say, to_json
 from clscli.cli.options import Ckpt, Device, Json, complete_split
 from clscli.errors import UsageError
 
@@ -39,7 +39,7 @@ def eval_command(
         result = evaluate(ckpt, data=data, split=split, device=device, observer=observer)
     for path, reason in result.unreadable:
         say(f"{path}: {reason}")
-    document = json.dumps(result.as_json(), ensure_ascii=False)
+    document = to_json(result.as_json(), sys.stdout)
     if out is not None:
         from clscli.reports.plots import draw_confusion
 

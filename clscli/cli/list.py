@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from clscli.cli.console import to_json
 from clscli.cli.options import Json, complete_kind, complete_name
 from clscli.errors import ClscliError, UsageError
 from clscli.plugins import KINDS, NAME, Component, find_components, incompatibility, load, near_names, resolve
@@ -58,7 +59,7 @@ def list_command(
                 raise UsageError(f"no {kind} match '{name}'")
     rows = [_row(component, check) for component in components]
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
+        typer.echo(to_json(rows, sys.stdout))
     elif kind is None and not check:
         typer.echo(_summary(components))
     else:

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import glob
 import io
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clscli.cli.console import say
+from clscli.cli.console import say, to_json
 from clscli.cli.eval import _check_file
 from clscli.cli.options import Ckpt, Device
 from clscli.errors import UsageError
@@ -139,9 +138,9 @@ def _write_csv(file: IO[str], predictions: Iterable[Prediction]) -> None:
 
 def _write_json(file: IO[str], predictions: Iterable[Prediction]) -> None:
     rows = [prediction.as_json() for prediction in predictions]
-    print(json.dumps(rows, ensure_ascii=False, indent=1), file=file)
+    print(to_json(rows, file, indent=1), file=file)
 
 
 def _write_jsonl(file: IO[str], predictions: Iterable[Prediction]) -> None:
     for prediction in predictions:
-        print(json.dumps(prediction.as_json(), ensure_ascii=False), file=file, flush=True)
+        print(to_json(prediction.as_json(), file), file=file, flush=True)

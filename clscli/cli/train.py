@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clscli.cli.console import follow, say
+from clscli.cli.console import follow, say, to_json
 from clscli.cli.options import Device, Json, complete_preset
 from clscli.errors import UsageError
 
@@ -98,7 +98,7 @@ def _check_resumable(path: Path) -> None:
 
 def _report(result: TrainResult, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(result.as_json()))
+        typer.echo(to_json(result.as_json(), sys.stdout))
         return
     best = result.best
     say("")

@@ -69,7 +69,10 @@ def test_another_folder_whose_classes_are_matched_by_name(clscli, trained, tmp_p
     root = draw_folder(tmp_path / "more", {"test": 3})
     shutil.rmtree(root / "test/disc")  # only "square" is left: index 0 of its own, 1 of the model
     options = ("--ckpt", trained / "best.pth", "--json", "--device", "cpu")
-    tree = json.loads(clscli("eval", *options, "--data", root / "test").out)
+    done = clscli("eval", *options, "--data", root / "test")
+    assert done.err == "note: no pictures of: disc; these classes are in no average\n"
+    tree = json.loads(done.out)
+    assert tree["macro_recall"] == tree["per_class"][1]["recall"]
     assert [c["support"] for c in tree["per_class"]] == [0, 3]
     assert json.loads(clscli("eval", *options, "--data", root, "--split", "test").out) == tree
 

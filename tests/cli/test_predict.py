@@ -3,15 +3,18 @@
 import csv
 import io
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from clscli import evaluate, load
-from clscli.errors import DataError
+from clscli.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -144,3 +147,44 @@ def test_a_reader_that_leaves_is_no_error(trained, pictures):
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 1
+
+
+def test_a_list_on_stdin_may_hold_folders_and_begin_with_a_mark(predict, pictures):
+    folder = pictures / "val/disc"
+    done = predict("-", "--format", "jsonl", stdin=f"\ufeff{folder}/003.png\n{folder}\n")
+    assert [row["path"] for row in jsonl(done.out)] == [
+        str(path) for path in (folder / "003.png", *sorted(folder.iterdir()))
+    ]
+
+
+def test_without_standard_input(predict, monkeypatch, clscli, trained):
+    command = [sys.executable, "-m", "clscli", "predict", "-", "--ckpt", str(trained / "best.pth")]
+    done = subprocess.run(f"{shlex.join(command)} <&-", shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "-: there is no standard input to read paths from\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("command", [["list", "backbones"], ["predict", "{picture}", "--ckpt", "{ckpt}"]])
+def test_output_that_nobody_takes(command, trained, pictures):
+    names = {"picture": pictures / "val/disc/000.png", "ckpt": trained / "best.pth"}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "clscli", *(part.format(**names) for part in command)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "cannot write the output: No space left on device\n")
+
+
+def test_names_cannot_steer_the_terminal_or_stop_the_output(trained, pictures, tmp_path):
+    shutil.copy(pictures / "val/disc/000.png", tmp_path / "\x1b[31mé.png")
+    command = [sys.executable, "-m", "clscli", "predict", ".", "--ckpt", str(trained / "best.pth"), "--topk", "1"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("\\x1b[31m\\xe9.png  ")
+    command += ["--format", "jsonl"]
+    line = subprocess.run(command, capture_output=True, check=True, env=environment).stdout
+    assert json.loads(line)["path"] == "\x1b[31mé.png"
+
+
+def test_topk_below_one(trained, pictures):
+    with pytest.raises(UsageError, match=r"^topk must be at least 1, got 0$"):
+        load(trained / "best.pth", device="cpu").predict(pictures / "val/disc/000.png", topk=0)

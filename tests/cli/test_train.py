@@ -152,10 +152,31 @@ def test_a_component_that_refuses_its_parameters(clscli, tiny_file):
     )
 
 
-def test_warmup_longer_than_the_run(clscli, tiny_file):
-    done = clscli("train", tiny_file, "--set", "scheduler.warmup_epochs=4")
+@pytest.mark.parametrize("option", ["--dry-run", "--json"])
+def test_warmup_longer_than_the_run(clscli, tiny_file, option):
+    done = clscli("train", tiny_file, "--set", "scheduler.warmup_epochs=4", option)
     assert done.code == 2
     assert done.err.endswith("scheduler: scheduler 'cosine': warmup_epochs is 4, but the whole run has 3 epochs\n")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.backbone.pretrained=./nope.pth", "model.backbone.pretrained: {here}/nope.pth: no such file"),
+        (
+            "data.root=",
+            "--set data.root=: cannot read the value '' -- write \"\" for an empty string, or use --unset",
+        ),
+        ('data.root=""', "data.root: "),
+        ("optimizer.lr=inf", "optimizer.lr: input should be a finite number, got inf"),
+        ("data.batch_size=99999999999999999999", "data.batch_size: must be at most 1000000, got 9999999999"),
+    ],
+)
+def test_what_training_would_refuse_a_dry_run_refuses(clscli, tiny_file, tmp_path, setting, message):
+    done = clscli("train", tiny_file, "--dry-run", "--set", setting)
+    assert (done.code, done.out) == (2, "")
+    assert message.format(here=tmp_path) in done.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_unreadable_pictures_stop_a_run_before_it_starts(clscli, tmp_path, tiny):
