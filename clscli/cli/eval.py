@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from clscli.cli.console import follow, say, to_json
-from clscli.cli.options import Ckpt, Device, Json, complete_split
+from clscli.cli.options import Ckpt, Device, Json, check_ckpt, complete_split
 from clscli.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def eval_command(
     """Evaluate a checkpoint on labelled pictures: accuracy, a table of the classes, the confusion matrix."""
     if split not in ("val", "test", "train"):
         raise UsageError(f"--split {split}: there are val, test and train")
-    _check_file(ckpt)
+    check_ckpt(ckpt)
     from clscli.engine.evaluate import evaluate
     from clscli.reports.tables import format_evaluation, write_evaluation
 
@@ -51,9 +51,3 @@ def eval_command(
         draw_confusion(result.confusion, result.classes, out / "confusion.png")
         say(f"wrote metrics.json, per_class.csv, confusion.csv and confusion.png to {out}")
     typer.echo(document if as_json else format_evaluation(result))
-
-
-def _check_file(ckpt: Path) -> None:
-    """Say that a checkpoint does not exist before torch is imported."""
-    if not ckpt.exists():
-        raise UsageError(f"--ckpt {ckpt}: no such file")

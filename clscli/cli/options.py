@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from clscli.errors import UsageError
+
 
 def complete_kind(incomplete: str) -> list[str]:
     """Complete the kind of a component."""
@@ -39,3 +41,9 @@ def complete_split(incomplete: str) -> list[str]:
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Ckpt = Annotated[Path, typer.Option(metavar="FILE", help="The checkpoint, such as runs/spec/best.pth.")]
+
+
+def check_ckpt(ckpt: Path) -> None:
+    """Say that a checkpoint does not exist before torch is imported."""
+    if not ckpt.exists():
+        raise UsageError(f"--ckpt {ckpt}: no such file")

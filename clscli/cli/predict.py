@@ -14,8 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clscli.cli.console import say, to_json
-from clscli.cli.eval import _check_file
-from clscli.cli.options import Ckpt, Device
+from clscli.cli.options import Ckpt, Device, check_ckpt
 from clscli.errors import UsageError
 from clscli.reports.text import printable
 
@@ -40,7 +39,7 @@ def predict_command(
 
     A picture that cannot be read is named on stderr, the others are predicted, and the exit code is 1.
     """
-    _check_file(ckpt)
+    check_ckpt(ckpt)
     paths = find_pictures(images)
     from clscli.engine.predict import load
 
@@ -77,7 +76,8 @@ def _from_stdin() -> Iterator[str]:
     if sys.stdin is None:
         raise UsageError("-: there is no standard input to read paths from")
     lines = (line.strip("\r\n\ufeff") for line in sys.stdin)
-    return (path for line in lines if line.strip() for path in _expand(line))
+    named = (line for line in lines if line.strip())
+    return (path for name in named for path in (_in_folder(name) if Path(name).is_dir() else [name]))
 
 
 def _expand(argument: str) -> list[str]:
