@@ -64,14 +64,18 @@ def _pair(
         if missing := _missing_classes(view):
             notes.append(f"no validation pictures of: {missing}")
         return TrainingData(View(train, range(len(train)), classes), view, classes, None, notes)
-    if run is not None and (run / MANIFEST).is_file():
-        manifest = read_manifest(run / MANIFEST)
-    else:
-        manifest = stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
+    manifest = _division(spec, train, run)
     views = [part(train, manifest, split, classes) for split in ("train", "val")]
     if not all(len(view) for view in views):
         raise DataError("too few pictures to split off validation pictures -- every class has only one")
     return TrainingData(views[0], views[1], classes, manifest, notes)
+
+
+def _division(spec: ResolvedSpec, train: Dataset, run: Path | None) -> Manifest:
+    """Return which samples are for training and which for validation, as a run saved it or as the spec says."""
+    if run is not None and (run / MANIFEST).is_file():
+        return read_manifest(run / MANIFEST)
+    return stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
 
 
 def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
@@ -143,10 +147,7 @@ def _open_split(spec: ResolvedSpec, split: str, classes: list[str], root: Path |
         return whole(found[split], classes, f"the split '{split}'")
     if split == "test":
         raise DataError("the spec's data has no split 'test' -- give a folder: --data DIR")
-    manifest = stratified_split(found["train"], spec.spec.data.val_fraction, spec.spec.seed)
-    if run is not None and (run / MANIFEST).is_file():
-        manifest = read_manifest(run / MANIFEST)
-    view = part(found["train"], manifest, split, classes)
+    view = part(found["train"], _division(spec, found["train"], run), split, classes)
     if not len(view):
         raise DataError(f"none of the pictures are left that training put into the split '{split}'")
     return view

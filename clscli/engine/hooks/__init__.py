@@ -17,8 +17,6 @@ from torch import nn, optim
 from clscli.errors import ClscliError, PluginError, describe
 from clscli.spec import Bound
 
-EVENTS = ("on_run_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_run_end")
-
 
 @dataclass
 class HookState:
