@@ -1,14 +1,19 @@
-"""What backbones made of stages share: which outputs they return, and what stays frozen."""
+"""What backbones made of stages share: outputs, freezing, gradient checkpointing, sizes, weights of others."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import pairwise
-from typing import Self
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from clscli.models.layers.outputs import Outputs
+from clscli.models.matching import KeyMap
 
 
 class StagedBackbone(nn.Module, ABC):
@@ -21,9 +26,18 @@ class StagedBackbone(nn.Module, ABC):
 
     `frozen_stages` counts stages: 0 freezes nothing, n freezes the stem and the first n stages. `norm_eval`
     keeps every batch norm in evaluation mode, so that small batches do not move its statistics.
+    `gradient_checkpointing` computes the blocks a second time in the backward pass instead of keeping what
+    is inside them: less memory for about a third more time, and the same numbers.
+
+    `min_size` and `size_multiple` are what a subclass needs of an image's height and width, in pixels; it
+    sets them before its first ``forward``.
     """
 
     out_channels: int | tuple[int, ...]
+    min_size: int = 1
+    size_multiple: int = 1
+    # How other libraries name the same parameters: see `matching.py`.
+    key_maps: ClassVar[Mapping[str, KeyMap]] = {}
 
     def __init__(
         self,
@@ -32,6 +46,7 @@ class StagedBackbone(nn.Module, ABC):
         out_indices: tuple[int, ...],
         frozen_stages: int,
         norm_eval: bool = False,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         name, num_stages = type(self).__name__, len(stage_channels)
@@ -44,6 +59,7 @@ class StagedBackbone(nn.Module, ABC):
         self.depth = self.out_indices[-1] + 1
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.gradient_checkpointing = gradient_checkpointing
         channels = tuple(stage_channels[index] for index in self.out_indices)
         self.out_channels = channels if len(channels) > 1 else channels[0]
 
@@ -52,13 +68,46 @@ class StagedBackbone(nn.Module, ABC):
         """Return the modules of the stem, then of each built stage, in the order in which they run."""
 
     def forward(self, images: Tensor) -> Outputs:
+        self.check_size(images)
         features, outputs = images, []
         for index, modules in enumerate(self.stem_and_stages(), start=-1):
-            for module in modules:
-                features = module(features)
+            features = self.run_stage(modules, features)
             if index in self.out_indices:
                 outputs.append(features)
         return self.pack(outputs)
+
+    def run_stage(self, modules: Sequence[nn.Module], features: Tensor) -> Tensor:
+        """Run the modules of a stage in turn."""
+        for part in parts_of(modules) if self.recomputes else modules:
+            features = self.run(part, features)
+        return features
+
+    def run(self, block: nn.Module, *inputs: Any) -> Any:
+        """Call a block, and let the backward pass call it again if gradients are checkpointed."""
+        if not self.recomputes:
+            return block(*inputs)
+        if torch.compiler.is_compiling():  # it recomputes without side effects, and takes no contexts
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return checkpoint(block, *inputs, use_reentrant=False, context_fn=partial(_contexts, block))
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether the pass that is running will be followed by one that computes the blocks again."""
+        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+
+    def check_size(self, images: Tensor) -> None:
+        """Raise ValueError when the images (B, C, H, W) are too small, or do not divide into patches."""
+        height, width = images.shape[-2:]
+        if min(height, width) < self.min_size:
+            raise ValueError(
+                f"{type(self).__name__} needs images of at least {self.min_size}x{self.min_size} pixels, "
+                f"got {height}x{width}"
+            )
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(
+                f"{type(self).__name__} needs images whose height and width are multiples of "
+                f"{self.size_multiple}, got {height}x{width}"
+            )
 
     def pack(self, outputs: list[Tensor]) -> Outputs:
         """Return a single output bare and several as a tuple, like `out_channels`."""
@@ -85,6 +134,46 @@ class StagedBackbone(nn.Module, ABC):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+def parts_of(modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """Yield the blocks of a stage one by one: what is checkpointed, and computed twice, as a whole.
+
+    A chain of blocks is taken apart; single layers in a row are one part.
+    """
+    layers: list[nn.Module] = []
+    for module in modules:
+        is_chain = isinstance(module, nn.Sequential) and any(True for child in module for _ in child.children())
+        if isinstance(module, nn.Sequential) and is_chain:
+            yield from _joined(layers)
+            yield from module
+            layers = []
+        else:
+            layers.append(module)
+    yield from _joined(layers)
+
+
+def _joined(layers: list[nn.Module]) -> Iterator[nn.Module]:
+    if layers:
+        yield layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _without_tracking(block)
+
+
+@contextmanager
+def _without_tracking(block: nn.Module) -> Iterator[None]:
+    """Let batch norms take in a batch's statistics a second time on copies, and keep the first."""
+    norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    kept = [dict(norm._buffers) for norm in norms]
+    for norm in norms:
+        norm._buffers.update({n: b.clone() if b is not None else None for n, b in norm._buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
 
 
 def resolve_indices(indices: tuple[int, ...], num_stages: int, name: str) -> tuple[int, ...]:
