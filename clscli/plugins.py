@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
     "backbones": Kind("backbone", ("in_channels",)),
     "necks": Kind("neck", ("in_channels",)),
     "heads": Kind("head", ("in_channels", "num_classes")),
-    "losses": Kind("loss", ("num_classes", "class_counts")),
+    "losses": Kind("loss", ("num_classes", "class_counts", "load_teacher")),
     "transforms": Kind("transform", ("split",)),
     "datasets": Kind("dataset", ("split",)),
     "optimizers": Kind("optimizer", ("params",)),

@@ -33,9 +33,14 @@ def list_command(
     check: Annotated[
         bool, typer.Option("--check", help="Import everything; exit with 1 if something is broken.")
     ] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="Build each backbone: parameters, FLOPs, weights, licence, paper.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the installed components, or show one with its parameters."""
+    if long and (kind != "backbones" or check):
+        raise UsageError("--long is for backbones, without --check -- try: clscli list backbones 'resnet*' --long")
     if kind is not None and kind not in KINDS:
         near = near_names(kind, KINDS)
         raise UsageError(
@@ -45,7 +50,7 @@ def list_command(
     if name is not None:
         if not any(sign in name for sign in "*?["):
             component = resolve(str(kind), name)
-            if not check and not as_json:
+            if not (check or long or as_json):
                 from clscli.reports.component import describe_component
 
                 typer.echo(describe_component(component))
@@ -57,6 +62,9 @@ def list_command(
             ]
             if not components:
                 raise UsageError(f"no {kind} match '{name}'")
+    if long:
+        _print_catalog(components, as_json)
+        return
     rows = [_row(component, check) for component in components]
     if as_json:
         typer.echo(to_json(rows, sys.stdout))
@@ -66,6 +74,23 @@ def list_command(
         typer.echo(_table(rows, with_kind=kind is None, with_status=check))
     if check and any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
+
+
+def _print_catalog(components: Sequence[Component], as_json: bool) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    from clscli.reports.catalog import describe_backbone, format_catalog
+
+    console = Console(stderr=True, markup=False)
+    usable = [component for component in components if NAME.fullmatch(component.name)]
+    shown = track(usable, "building", console=console, transient=True, disable=not console.is_terminal)
+    entries = [describe_backbone(component) for component in shown]
+    if as_json:
+        rows = [{**_row(entry.component, check=False), **entry.as_json()} for entry in entries]
+        typer.echo(to_json(rows, sys.stdout))
+    else:
+        typer.echo(format_catalog(entries))
 
 
 def _row(component: Component, check: bool) -> dict[str, str]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from clscli.data.catalog import open_split
 from clscli.data.loader import BatchLoader
 from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.device import choose_device
-from clscli.engine.metrics import Evaluation, Totals
+from clscli.engine.metrics import Evaluation, Totals, batch_total
 from clscli.engine.observer import Observer
 from clscli.errors import DataError
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
+from clscli.models.losses.contract import Loss
 from clscli.spec.schema import EVALUATING
 
 
@@ -65,7 +65,7 @@ def evaluate(
 def evaluate_model(
     model: Classifier,
     loader: BatchLoader,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
     device: torch.device,
     *,
     on_bad_image: str = "error",
@@ -77,8 +77,9 @@ def evaluate_model(
     named in the result and in none of its numbers.
     """
     observer = observer or Observer()
-    was_training = model.training
-    model.eval()
+    modes = {module: module.training for module in (model, loss) if isinstance(module, nn.Module)}
+    for module in modes:
+        module.eval()
     totals = Totals(len(loader.view.classes), device)
     unreadable: list[tuple[str, str]] = []
     for batch in loader.epoch(0):
@@ -87,9 +88,10 @@ def evaluate_model(
             images = batch.images.to(device, non_blocking=True)
             targets = batch.targets.to(device, non_blocking=True)
             logits = model.predict(images)
-            totals.add(logits, targets, loss(logits, targets))
+            totals.add(logits, targets, batch_total(loss, loss(logits, targets), len(targets)))
         observer.tick(len(batch.targets))
-    model.train(was_training)
+    for module, was_training in modes.items():
+        module.train(was_training)
     return totals.result(loader.view.classes, unreadable)
 
 

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from clscli.data.loader import Batch
 from clscli.engine.evaluate import evaluate_model, named_unreadable
-from clscli.engine.metrics import Evaluation
+from clscli.engine.metrics import Evaluation, batch_total
 from clscli.engine.observer import Observer
-from clscli.engine.session import Loss, Progress, Session
+from clscli.engine.session import Progress, Session
 from clscli.errors import TrainingError
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
+from clscli.models.losses.contract import Loss, given_images
 from clscli.seeds import seed_for
 
 # Reading a number from a GPU waits for it, so whether the loss is finite is only looked at this often.
@@ -124,8 +125,9 @@ def train_step(session: Session, batch: Batch, sums: _Sums) -> None:
     images = batch.images.to(s.device, non_blocking=True, memory_format=s.execution.memory_format)
     targets = batch.targets.to(s.device, non_blocking=True)
     with s.execution.autocast(s.device):
+        criterion = given_images(s.loss, images)
         outputs = s.model(images)
-        loss = head_loss(s.model, outputs, targets, s.loss)
+        loss = head_loss(s.model, outputs, targets, criterion)
     s.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(s.scaler.scale(loss))
     s.scaler.step(s.optimizer)
@@ -133,7 +135,8 @@ def train_step(session: Session, batch: Batch, sums: _Sums) -> None:
 
     s.progress.step += 1
     s.progress.samples += len(targets)
-    sums.add(step, outputs if isinstance(outputs, Tensor) else outputs[0], targets, loss.detach())
+    total = batch_total(s.loss, loss.detach(), len(targets))
+    sums.add(step, outputs if isinstance(outputs, Tensor) else outputs[0], targets, total)
 
 
 def head_loss(model: Classifier, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:
@@ -159,7 +162,7 @@ class _Sums:
     def add(self, step: int, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
         is_first_bad = ~torch.isfinite(loss) & (self.bad_step < 0)
         self.bad_step = torch.where(is_first_bad, step, self.bad_step)
-        self.loss += loss.to(self.loss.dtype) * len(targets)
+        self.loss += loss.to(self.loss.dtype)
         self.correct += (logits.detach().argmax(1) == targets).sum()
 
     def check_finite(self, progress: Progress) -> None:

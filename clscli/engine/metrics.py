@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clscli.models.losses.contract import Loss, reduction_of
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -115,12 +117,12 @@ class Totals:
         self.loss = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
     def add(self, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
-        """Add a batch: logits `(B, K)`, targets `(B,)`, and the mean loss of the batch."""
+        """Add a batch: logits `(B, K)`, targets `(B,)`, and the loss of the batch, as a sum over it."""
         top = logits.topk(self.k, dim=1).indices
         flat = targets * self.confusion.shape[0] + top[:, 0]
         self.confusion.view(-1).scatter_add_(0, flat, torch.ones_like(flat))
         self.in_top_k += (top == targets[:, None]).any(1).sum()
-        self.loss += loss.to(self.loss.dtype) * len(targets)
+        self.loss += loss.to(self.loss.dtype)
 
     def result(self, classes: list[str], unreadable: list[tuple[str, str]]) -> Evaluation:
         """Copy the sums to the host and divide."""
@@ -135,6 +137,11 @@ class Totals:
             confusion=confusion.tolist(),
             unreadable=unreadable,
         )
+
+
+def batch_total(criterion: Loss, loss: Tensor, num_samples: int) -> Tensor:
+    """Return the sum over a batch that a criterion's value for it stands for."""
+    return loss if reduction_of(criterion) == "sum" else loss * num_samples
 
 
 def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:

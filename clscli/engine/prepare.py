@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from clscli.data.catalog import TrainingData, find_unreadable, open_training_data
 from clscli.data.loader import Transform, num_batches
@@ -15,9 +16,11 @@ from clscli.data.pipeline import build_transforms, output_shape
 from clscli.data.split import View
 from clscli.engine.optimizers import parameter_groups
 from clscli.engine.schedules import build_schedule
-from clscli.errors import DataError
+from clscli.engine.teacher import teachers_for
+from clscli.errors import DataError, PluginError, describe
 from clscli.models.build import Blueprint, Stage, build_loss, build_model, check_shapes
 from clscli.models.classifier import Classifier
+from clscli.models.losses.contract import Loss
 from clscli.models.weights import find_pretrained
 from clscli.reports.text import list_some
 from clscli.seeds import seed_for
@@ -62,7 +65,7 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)
     if run is None:
-        _try_the_rest(spec, data, model)
+        _try_the_rest(spec, data, blueprint, model)
     for note in data.notes:
         log.info("note: %s", note)
     return Plan(
@@ -76,14 +79,29 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     )
 
 
-def _try_the_rest(spec: ResolvedSpec, data: TrainingData, model: Classifier) -> None:
+def _try_the_rest(spec: ResolvedSpec, data: TrainingData, blueprint: Blueprint, model: Classifier) -> None:
     """Build what the training will build again, only to find now what its components refuse."""
-    build_loss(spec, data.train.class_counts)
+    load_teacher = teachers_for(data.classes, blueprint.image_shape[0], torch.device("cpu"))
+    _try_loss(spec, build_loss(spec, data.train.class_counts, load_teacher), blueprint.num_classes)
     spec.construct(spec.one("optimizer"), params=parameter_groups(model))
     build_schedule(spec, num_batches(len(data.train), spec.spec.data.batch_size))
     for bound in spec.many("hooks"):
         spec.construct(bound)
     find_pretrained(spec)
+
+
+def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int) -> None:
+    """Compute the loss of two samples, with targets as the training will have them."""
+    named = " + ".join(str(bound.component) for bound in spec.many("model", "loss"))
+    try:
+        value = loss(torch.zeros(2, num_classes), torch.tensor([0, num_classes - 1]))
+    except ValueError as error:
+        raise spec.error(("model", "loss"), str(error)) from error
+    except Exception as error:
+        raise PluginError(f"{named} failed on logits (2, {num_classes}): {describe(error)}") from error
+    if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
+        found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise PluginError(f"{named} breaks its contract: it must return a scalar, not {found}")
 
 
 def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import nn, optim
 
 from clscli.data.loader import BatchLoader
 from clscli.engine.device import Execution
@@ -18,10 +17,10 @@ from clscli.engine.hooks import Hooks, HookState
 from clscli.engine.optimizers import parameter_groups
 from clscli.engine.prepare import Plan
 from clscli.engine.schedules import Schedule, build_schedule
+from clscli.engine.teacher import teachers_for
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from clscli.models.losses.contract import Loss
 
 
 @dataclass
@@ -61,6 +60,7 @@ class Session:
         """Return, besides the model's weights, all that going on needs; only tensors and plain values."""
         return {
             "optimizer": self.optimizer.state_dict(),
+            "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
             "scaler": self.scaler.state_dict(),
             "hooks": self.hooks.state(),
             "progress": dataclasses.asdict(self.progress),
@@ -71,6 +71,8 @@ class Session:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state; `execution` has to be given when the session is made."""
         self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.loss, nn.Module):
+            self.loss.load_state_dict(state["loss"])
         self.scaler.load_state_dict(state["scaler"])
         self.hooks.load(state["hooks"])
         self.progress = Progress(**state["progress"])
@@ -81,11 +83,12 @@ class Session:
 def new_session(plan: Plan, device: torch.device, execution: Execution | None = None) -> Session:
     """Put together everything that training needs, at its beginning."""
     spec = plan.spec.spec
-    loss = build_loss(plan.spec, plan.data.train.class_counts)
+    load_teacher = teachers_for(plan.data.classes, plan.blueprint.image_shape[0], device)
+    loss = build_loss(plan.spec, plan.data.train.class_counts, load_teacher)
     if execution is None:
         execution = choose_execution(plan, device)
     model = plan.model.to(memory_format=execution.memory_format).to(device)
-    if isinstance(loss, torch.nn.Module):
+    if isinstance(loss, nn.Module):
         loss.to(device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True

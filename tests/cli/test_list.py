@@ -25,6 +25,9 @@ class Tiny:
 def required(width: int): ...
 '''
 
+# What a spec may set of any backbone, neck or head.
+INIT = "spec (how weights are drawn: type constant, kaiming, normal, trunc_normal, uniform or xavier)"
+
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
@@ -74,7 +77,7 @@ def test_summary_counts_every_kind(clscli, fastnets):
 
 
 def test_table_of_a_kind_says_how_a_hidden_name_is_written(clscli, fastnets):
-    code, out, _ = clscli("list", "backbones", "*resnet18")
+    code, out, _ = clscli("list", "backbones", "[r]esnet18")
     assert code == 0
     header, built_in, other = out.splitlines()
     assert header.split() == ["NAME", "FROM", "VALUE", "NOTE"]
@@ -118,12 +121,13 @@ def test_one_component_with_docstring_and_parameters(clscli, fastnets):
         "\n"
         "From a paper.\n"
         "\n"
-        "PARAMETER    TYPE        DEFAULT  SET BY\n"
-        "in_channels  int         -        clscli\n"
-        "depth        int         3        spec\n"
-        'name         str         "x"      spec\n'
-        "rate         float       none     spec\n"
-        "pretrained   bool | str  false    spec (true, a name of weights, a path or a URL)\n"
+        "PARAMETER    TYPE          DEFAULT  SET BY\n"
+        "in_channels  int           -        clscli\n"
+        "depth        int           3        spec\n"
+        'name         str           "x"      spec\n'
+        "rate         float         none     spec\n"
+        "pretrained   bool | str    false    spec (true, a name of weights, a path or a URL)\n"
+        f"init         table | list  none     {INIT}\n"
     )
 
 
@@ -133,9 +137,9 @@ def test_one_component_by_its_qualified_name(clscli, fastnets):
 
 def test_a_component_without_docstring_or_parameters_does_not_show_those_of_its_base(clscli, packages):
     source = "class Base:\n  'Not mine.'\nclass Mine(Base): ...\n"
-    packages.install("one", {"necks": {"mine": "doc_list:Mine"}}, modules={"doc_list": source})
-    _, out, _ = clscli("list", "necks", "mine")
-    assert out == "one:mine  (neck, one 1.0)\ndoc_list:Mine\n\n(no description)\n\nno parameters\n"
+    packages.install("one", {"hooks": {"mine": "doc_list:Mine"}}, modules={"doc_list": source})
+    _, out, _ = clscli("list", "hooks", "mine")
+    assert out == "one:mine  (hook, one 1.0)\ndoc_list:Mine\n\n(no description)\n\nno parameters\n"
 
 
 def test_a_partial_shows_the_docstring_of_its_function_and_its_own_defaults(clscli, packages):
@@ -149,9 +153,10 @@ def test_a_partial_shows_the_docstring_of_its_function_and_its_own_defaults(clsc
     assert out.splitlines()[3:] == [
         "A family.",
         "",
-        "PARAMETER  TYPE  DEFAULT  SET BY",
-        "depth      int   3        spec",
-        'root       path  "a"      spec',
+        "PARAMETER  TYPE          DEFAULT  SET BY",
+        "depth      int           3        spec",
+        'root       path          "a"      spec',
+        f"init       table | list  none     {INIT}",
     ]
 
 
@@ -295,3 +300,70 @@ def test_completion_of_names_has_qualified_ones_of_third_parties(fastnets):
     assert complete_name(context, "fast") == ["fastnets:resnet18", "fastnets:tinyvit"]
     context.params["kind"] = "nosuchkind"
     assert complete_name(context, "") == []
+
+
+# The catalogue
+
+
+def test_long_computes_what_a_backbone_is_and_costs(clscli):
+    code, out, _ = clscli("list", "backbones", "resnet50", "--long", "--json")
+    assert code == 0
+    (row,) = json.loads(out)
+    assert row["name"] == "resnet50"
+    assert row["family"] == "ResNet"
+    assert row["parameters"] == 23_508_032
+    # torchvision's page says 4.09 GFLOPS with the classifier, which has 2048 * 1000.
+    assert row["flops"] + 2_048_000 == pytest.approx(4.089e9, rel=1e-3)
+    assert row["weights"] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
+    assert row["paper"] == "https://arxiv.org/abs/1512.03385"
+
+
+def test_long_as_a_table_is_of_what_matches(clscli):
+    code, out, _ = clscli("list", "backbones", "shufflenet_v1_x*", "--long")
+    assert code == 0
+    header, *rows = out.splitlines()[:5]
+    assert header.split() == [
+        "NAME",
+        "FAMILY",
+        "FROM",
+        "PARAMS",
+        "M",
+        "GFLOPS",
+        "SIZE",
+        "WEIGHTS",
+        "LICENCE",
+        "PAPER",
+        "NOTE",
+    ]
+    assert [row.split()[0] for row in rows] == [f"shufflenet_v1_x{w}" for w in ("0_5", "1_0", "1_5", "2_0")]
+
+
+def test_long_names_what_is_wrong_with_a_plugin_and_goes_on(clscli, packages):
+    packages.install("one", {"backbones": {"tinybad": "not_there:X"}})
+    packages.install(
+        "two",
+        {"backbones": {"tinyshy": "shy_list:Shy"}},
+        modules={
+            "shy_list": "from torch import nn\n"
+            "class Shy(nn.Linear):\n"
+            "  'Fail when it runs.'\n"
+            "  def __init__(self, in_channels: int):\n"
+            "    super().__init__(in_channels, 2)\n"
+            "  def forward(self, images):\n"
+            "    raise RuntimeError('not today')\n"
+        },
+    )
+    code, out, _ = clscli("list", "backbones", "tiny*", "--long", "--json")
+    assert code == 0
+    bad, shy = json.loads(out)
+    assert bad["parameters"] is None
+    assert "cannot be imported: ModuleNotFoundError: No module named 'not_there'" in bad["note"]
+    assert (shy["parameters"], shy["flops"]) == (8, None)
+    assert shy["note"] == "not counted at 224x224: RuntimeError: not today"
+
+
+@pytest.mark.parametrize("arguments", [("heads", "--long"), ("--long",), ("backbones", "--long", "--check")])
+def test_long_is_for_backbones(clscli, arguments):
+    code, _, err = clscli("list", *arguments)
+    assert code == 2
+    assert err == ("--long is for backbones, without --check -- try: clscli list backbones 'resnet*' --long\n")

@@ -9,7 +9,7 @@ from clscli.engine.metrics import Totals
 def totals(logits, targets, num_classes, batch=2):
     sums = Totals(num_classes, torch.device("cpu"))
     for part, target in zip(logits.split(batch), targets.split(batch), strict=True):
-        sums.add(part, target, part.abs().mean())
+        sums.add(part, target, part.abs().mean(1).sum())
     return sums.result([f"c{i}" for i in range(num_classes)], [])
 
 

@@ -1,0 +1,52 @@
+"""A trained model that teaches another one: see `models/losses/soft_target_kd.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clscli.engine.checkpoint import load_checkpoint
+from clscli.models.classifier import Classifier
+from clscli.models.losses.contract import LoadTeacher
+from clscli.reports.text import list_some
+from clscli.spec.schema import PREDICTING
+
+
+class FrozenTeacher:
+    """The logits of a trained model, its classes in the order of the student's.
+
+    No `nn.Module`, so that a loss that holds one neither trains nor saves it.
+    """
+
+    def __init__(self, model: Classifier, size: tuple[int, int], order: Tensor) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.size = size
+        self.order = order
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images.float(), self.size, mode="bilinear", antialias=True)
+        return self.model.predict(images)[:, self.order]
+
+
+def teachers_for(classes: list[str], channels: int, device: torch.device) -> LoadTeacher:
+    """Return what opens checkpoints as teachers of a student with these classes and channels of its images."""
+
+    def load_teacher(path: Path) -> FrozenTeacher:
+        checkpoint = load_checkpoint(path)
+        if unknown := [name for name in classes if name not in checkpoint.classes]:
+            raise ValueError(f"the teacher {path} does not know the classes {list_some(unknown)}")
+        if others := [name for name in checkpoint.classes if name not in classes]:
+            raise ValueError(f"the teacher {path} has classes that the student has not: {list_some(others)}")
+        taught = checkpoint.image_shape[0]
+        if taught != channels:
+            raise ValueError(f"the teacher {path} sees images of {taught} channels, the student of {channels}")
+        model = checkpoint.build(checkpoint.resolve(PREDICTING)).to(device)
+        order = torch.tensor([checkpoint.classes.index(name) for name in classes], device=device)
+        return FrozenTeacher(model, checkpoint.image_shape[1:], order)
+
+    return load_teacher
