@@ -1,27 +1,18 @@
 """Heads made of linear layers."""
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from clscli.models.layers.outputs import Outputs, last_output
+from clscli.models.fields import PositiveInt, Rate
+from clscli.models.layers.activations import Activation
+from clscli.models.layers.outputs import Outputs
+from clscli.models.layers.vectors import VectorNorm, last_vector, make_linear_layers
 
-Rate = Annotated[float, Field(ge=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-
-NORMS: dict[str, type[nn.Module]] = {
-    "none": nn.Identity,
-    "batch_norm": nn.BatchNorm1d,
-    "layer_norm": nn.LayerNorm,
-}
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "hardswish": nn.Hardswish,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
+Probability = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Linear(nn.Module):
@@ -36,7 +27,7 @@ class Linear(nn.Module):
         self.fc = nn.Linear(in_channels, num_classes)
 
     def forward(self, outputs: Outputs) -> Tensor:
-        logits: Tensor = self.fc(self.dropout(last_vector(outputs, "linear")))
+        logits: Tensor = self.fc(self.dropout(last_vector(outputs, "head 'linear'")))
         return logits
 
 
@@ -53,30 +44,54 @@ class StackedLinear(nn.Module):
         num_classes: int,
         *,
         mid_channels: tuple[PositiveInt, ...] = (1024,),
-        norm: Literal["none", "batch_norm", "layer_norm"] = "none",
-        activation: Literal["relu", "gelu", "hardswish", "silu", "tanh"] = "relu",
+        norm: VectorNorm = "none",
+        activation: Activation = "relu",
         dropout: Rate = 0.0,
     ) -> None:
         super().__init__()
         hidden = nn.Sequential()
         for width in mid_channels:
-            hidden.extend([nn.Linear(in_channels, width), NORMS[norm](width), ACTIVATIONS[activation]()])
-            hidden.append(nn.Dropout(dropout))
+            hidden.extend([*make_linear_layers(in_channels, width, norm, activation), nn.Dropout(dropout)])
             in_channels = width
         self.hidden = hidden
         self.fc = nn.Linear(in_channels, num_classes)
 
     def forward(self, outputs: Outputs) -> Tensor:
-        logits: Tensor = self.fc(self.hidden(last_vector(outputs, "stacked_linear")))
+        logits: Tensor = self.fc(self.hidden(last_vector(outputs, "head 'stacked_linear'")))
         return logits
 
 
-def last_vector(outputs: Outputs, head: str) -> Tensor:
-    """Return the last output, or say which neck makes it a vector."""
-    output = last_output(outputs)
-    if output.ndim != 2:
-        raise ValueError(
-            f"head {head!r} expects vectors (B, C), got {tuple(output.shape)}: "
-            'add neck = { type = "global_average_pooling" }'
-        )
-    return output
+class MultiLabelLinear(nn.Module):
+    """One linear layer whose logits are each a yes or no of their own: an image may have several labels.
+
+    Takes vectors (B, C); maps need a pooling neck before it. The sigmoid of a logit is the probability of
+    its label; train it with a loss of one sigmoid per class, such as `binary_cross_entropy` or `asymmetric`.
+
+    `prior` is the share of the images that have a label, one number for all labels or one for each. The
+    biases start at its log-odds, so that training does not begin by unlearning the many absent labels (Lin
+    et al., "Focal loss for dense object detection", 2017, section 3.3). Without it, it is 1 / number of
+    classes, as if every image had one label.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        prior: Probability | tuple[Probability, ...] | None = None,
+        dropout: Rate = 0.0,
+    ) -> None:
+        super().__init__()
+        if prior is None:
+            prior = 1 / max(2, num_classes)
+        priors = prior if isinstance(prior, tuple) else (prior,) * num_classes
+        if len(priors) != num_classes:
+            raise ValueError(f"prior needs one number for each of the {num_classes} classes, got {len(priors)}")
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(in_channels, num_classes)
+        with torch.no_grad():
+            self.fc.bias.copy_(torch.tensor([math.log(p / (1 - p)) for p in priors]))
+
+    def forward(self, outputs: Outputs) -> Tensor:
+        logits: Tensor = self.fc(self.dropout(last_vector(outputs, "head 'multi_label_linear'")))
+        return logits

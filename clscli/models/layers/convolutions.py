@@ -1,10 +1,13 @@
 """Convolutions of maps, by name."""
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clscli.models.layers.norms import Norm, make_norm
 
 Conv = Literal["conv2d", "weight_standardized"]
 
@@ -44,3 +47,11 @@ def make_conv(
         groups=groups,
         bias=bias,
     )
+
+
+def conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int, *, norm: Norm, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    """Make a convolution and its norm, under the names that timm and mmpretrain give them, `conv` and `bn`."""
+    conv = make_conv("conv2d", in_channels, out_channels, kernel_size, stride=stride, groups=groups)
+    return nn.Sequential(OrderedDict(conv=conv, bn=make_norm(norm, out_channels)))

@@ -17,7 +17,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0:
             return residual
         keep = 1 - self.rate
-        mask = residual.new_empty(len(residual), *(1,) * (residual.ndim - 1)).bernoulli_(keep)
+        mask = residual.new_empty(residual.shape[0], *(1,) * (residual.ndim - 1)).bernoulli_(keep)
         return residual * mask / keep
 
     def extra_repr(self) -> str:
