@@ -49,20 +49,20 @@ def follow() -> Iterator[Observer]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Bar(Observer):
-        """Move a bar from batch to batch."""
+        """Move a bar from batch to batch, and from MB to MB."""
 
         def __init__(self, progress: Progress) -> None:
             self.progress = progress
             self.task: TaskID | None = None
 
-        def begin(self, what: str, num_images: int) -> None:
+        def begin(self, what: str, total: int, unit: str = "images") -> None:
             if self.task is not None:
                 self.progress.remove_task(self.task)
-            self.task = self.progress.add_task(what, total=num_images)
+            self.task = self.progress.add_task(what, total=total, unit=unit)
 
-        def tick(self, num_images: int) -> None:
+        def tick(self, amount: int) -> None:
             if self.task is not None:
-                self.progress.advance(self.task, num_images)
+                self.progress.advance(self.task, amount)
 
     console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
@@ -76,7 +76,7 @@ def follow() -> Iterator[Observer]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("images"),
+        TextColumn("{task.fields[unit]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress, _handler(log, Above()):

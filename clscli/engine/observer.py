@@ -4,10 +4,13 @@ from __future__ import annotations
 
 
 class Observer:
-    """Follow a computation batch by batch; this one does nothing. Raise from `tick` to stop between two steps."""
+    """Follow a computation batch by batch, or a download; this one does nothing.
 
-    def begin(self, what: str, num_images: int) -> None:
-        """Take note that a pass over `num_images` pictures begins."""
+    Raise from `tick` to stop between two steps.
+    """
 
-    def tick(self, num_images: int) -> None:
-        """Take note of a finished batch."""
+    def begin(self, what: str, total: int, unit: str = "images") -> None:
+        """Take note that a pass over `total` pictures begins, or a download of so many MB."""
+
+    def tick(self, amount: int) -> None:
+        """Take note of a finished batch, or of what has arrived."""

@@ -64,7 +64,8 @@ def train(
     draft = read_training_draft(spec, data=data, sets=sets, unsets=unsets)
     resolved = resolve(draft, check_structure(draft))
     plan = prepare(resolved)
-    loaded = load_pretrained(resolved, plan.model.backbone)
+    observer = observer or Observer()
+    loaded = load_pretrained(resolved, plan.model, plan.blueprint.num_classes, observer)
     session = new_session(plan, chosen)
     name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
     run = create_run(name, Path(out) if out is not None else None)
@@ -74,7 +75,7 @@ def train(
         recorder.announce()
         for line in loaded:
             log.info(line)
-        return _run(recorder, observer or Observer())
+        return _run(recorder, observer)
 
 
 def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Observer | None = None) -> TrainResult:
@@ -159,9 +160,9 @@ class _StopBetweenSteps(Observer):
         self.inner = inner
         self.request = request
 
-    def begin(self, what: str, num_images: int) -> None:
-        self.inner.begin(what, num_images)
+    def begin(self, what: str, total: int, unit: str = "images") -> None:
+        self.inner.begin(what, total, unit)
 
-    def tick(self, num_images: int) -> None:
-        self.inner.tick(num_images)
+    def tick(self, amount: int) -> None:
+        self.inner.tick(amount)
         self.request.check()

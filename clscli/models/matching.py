@@ -10,7 +10,7 @@ A backbone helps with two optional attributes, which any package's backbone may 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 KeyMap = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 # What trainers and wrappers put before the names.
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "necks.0.")
 
 
 class Match(NamedTuple):
@@ -30,27 +30,31 @@ class Match(NamedTuple):
     adapted: dict[str, tuple[torch.Size, torch.Size]]  # of those: the shape in the file, the shape here
     missing: list[str]  # of the backbone, not in the file
     misshapen: list[str]  # in both, with different shapes
-    unused: list[str]  # in the file only
+    unused: dict[str, torch.Size]  # in the file only
+    claimed: frozenset[str] = frozenset()  # the file's own names of all that begins like a name of the module
 
 
 def match_weights(tensors: Mapping[str, Tensor], backbone: nn.Module) -> Match:
-    """Fit tensors to a backbone, under the prefix and the library's names that fit most of them."""
-    matches = (_match(names, tensors, backbone) for names in _renamings(tensors, backbone))
+    """Fit tensors to a backbone, or a neck, under the prefix and the library's names that fit most of them."""
+    own = backbone.state_dict()
+    matches = (_match(names, tensors, own, backbone) for names in _renamings(list(tensors), backbone))
     return max(matches, key=lambda match: len(match.fitting))
 
 
-def _renamings(tensors: Mapping[str, Tensor], backbone: nn.Module) -> Iterator[dict[str, str]]:
-    """Yield the ways to read the names in a file: from the backbone's name to the file's."""
-    plain: list[dict[str, str]] = [{name: name for name in tensors}]
-    for prefix in _PREFIXES:
-        for names in list(plain):
-            if any(name.startswith(prefix) for name in names):
-                plain.append({name.removeprefix(prefix): original for name, original in names.items()})
+def counted(names: Iterable[str]) -> list[str]:
+    """Leave out the counters of batch norms, which files from before they existed do not have."""
+    return [name for name in names if not name.endswith("num_batches_tracked")]
+
+
+def _renamings(tensors: list[str], backbone: nn.Module) -> list[list[str]]:
+    """List the ways to read the names in a file, each with a name for every tensor; no two are the same."""
+    plain = [tensors]
+    for names in plain:  # it grows: one prefix may stand behind another
+        shorter = ([name.removeprefix(prefix) for name in names] for prefix in _PREFIXES)
+        plain += [fewer for fewer in shorter if fewer not in plain]
     key_maps: Mapping[str, KeyMap] = getattr(backbone, "key_maps", {})
-    for names in plain:
-        yield names
-        for key_map in key_maps.values():
-            yield {_rename(name, key_map): original for name, original in names.items()}
+    mapped = [[_rename(name, key_map) for name in names] for names in plain for key_map in key_maps.values()]
+    return [list(names) for names in dict.fromkeys(map(tuple, plain + mapped))]
 
 
 def _rename(name: str, key_map: KeyMap) -> str:
@@ -59,11 +63,13 @@ def _rename(name: str, key_map: KeyMap) -> str:
     return name
 
 
-def _match(names: dict[str, str], tensors: Mapping[str, Tensor], backbone: nn.Module) -> Match:
-    own = backbone.state_dict()
-    renamed = {name: tensors[original] for name, original in names.items()}
+def _match(
+    names: list[str], tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], backbone: nn.Module
+) -> Match:
+    renamed = dict(zip(names, tensors.values(), strict=True))
     adapt = getattr(backbone, "adapt_weights", None)
     candidates: Mapping[str, Tensor] = adapt(renamed) if adapt is not None else renamed
+    parts = {name.split(".")[0] for name in own}
     fitting = {}
     for name, tensor in candidates.items():
         if name in own:
@@ -77,9 +83,12 @@ def _match(names: dict[str, str], tensors: Mapping[str, Tensor], backbone: nn.Mo
             for name, tensor in fitting.items()
             if name in renamed and renamed[name].shape != tensor.shape
         },
-        missing=[n for n in own if n not in candidates and not n.endswith(".num_batches_tracked")],
-        misshapen=[n for n in candidates if n in own and n not in fitting],
-        unused=[n for n in candidates if n not in own],
+        missing=[name for name in counted(own) if name not in candidates],
+        misshapen=[name for name in candidates if name in own and name not in fitting],
+        unused={name: tensor.shape for name, tensor in candidates.items() if name not in own},
+        claimed=frozenset(
+            original for name, original in zip(names, tensors, strict=True) if name.split(".")[0] in parts
+        ),
     )
 
 

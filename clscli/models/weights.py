@@ -1,157 +1,167 @@
-"""Pretrained weights for a backbone: where they come from, how they fit, and what was loaded.
+"""Pretrained weights: where they come from, how they fit a backbone and its neck, and what was loaded.
 
 Handled outside the components, so that every backbone, a third party's too, can be given a file or a URL.
 """
 
 from __future__ import annotations
 
-import pickle
-import urllib.error
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlparse
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import torch
 from torch import Tensor, nn
 
 from clscli.errors import CheckpointError
+from clscli.models.classifier import Classifier
+from clscli.models.download import Progress, download
+from clscli.models.matching import Match, counted, match_weights
+from clscli.models.published import Weights, chosen_weights, published
+from clscli.models.weight_files import file_in, read_tensors
 from clscli.plugins import near_names
 from clscli.reports.text import list_some
 from clscli.spec import Bound, ResolvedSpec
 
-# Where files of weights keep the tensors, and what trainers put before the names.
-_CONTAINERS = ("state_dict", "model", "weights", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.")
+# What libraries call the layers from the features to the classes.
+_HEADS = ("fc", "head", "heads", "head_dist", "classifier", "last_linear", "aux_head")
+
+# Where weights are: published ones, a file, or the URL of one.
+Source = Weights | Path | str
 
 
-class Match(NamedTuple):
-    """How a file of weights fits a backbone."""
-
-    fitting: dict[str, Tensor]
-    missing: list[str]  # of the backbone, not in the file
-    misshapen: list[str]  # in both, with different shapes
-    unused: list[str]  # in the file only
-
-
-def load_pretrained(spec: ResolvedSpec, backbone: nn.Module) -> list[str]:
+def load_pretrained(
+    spec: ResolvedSpec, model: Classifier, num_classes: int, progress: Progress | None = None
+) -> list[str]:
     """Load the weights that the spec's backbone asks for, and return lines that say what was loaded.
 
-    `pretrained` is true (the published weights), the name of published weights, a path or a URL. Raises
-    SpecError for a name that does not exist, CheckpointError when the weights cannot be had or do not fit.
+    `pretrained` is true (the published weights), the name of published weights, a path or a URL;
+    `num_classes` are those of the model that gets them. A neck that was published with the backbone, which
+    is one that has `key_maps`, gets its weights from the same file.
+
+    Raises SpecError for a name that does not exist, CheckpointError when the weights cannot be had or do
+    not fit.
     """
     bound, source = spec.one("model", "backbone"), find_pretrained(spec)
-    if not source:
+    if source is None:
         return []
-    tensors = _read(source)
-    adapt = getattr(backbone, "adapt_weights", None)  # a backbone may know older names, or another grid
-    match = match_weights(adapt(tensors) if adapt is not None else tensors, backbone)
-    total = len(backbone.state_dict())
-    if len(match.fitting) < total / 2:
-        example = list_some(match.unused, 3) or "nothing"
+    tensors = _fetch(source, progress)
+    neck_lines, tensors = _load_necks(spec, model.necks, tensors)
+    match = match_weights(tensors, model.backbone)
+    named = f"{source.name} ({source.source})" if isinstance(source, Weights) else str(source)
+    total, fitting = len(counted(model.backbone.state_dict())), len(counted(match.fitting))
+    if fitting < total / 2:
+        example = list_some(list(match.unused), 3) or "nothing"
         raise CheckpointError(
-            f"{source}: only {len(match.fitting)} of the {total} tensors of {bound.label} are in it, "
+            f"{named}: only {fitting} of the {total} tensors of {bound.label} are in it, "
             f"with the right shape (it has {example}) -- these are weights of another model"
         )
-    backbone.load_state_dict(match.fitting, strict=False)
-    left = {"of another shape": match.misshapen, "not in the file": match.missing}
-    return [
-        f"{bound.label}: loaded {len(match.fitting)} of {total} tensors from {source}",
-        *(
-            f"{bound.label}: left as initialised, {why}: {list_some(names)}"
-            for why, names in left.items()
-            if names
-        ),
-        *([f"{bound.label}: not used: {list_some(match.unused)}"] if match.unused else []),
-    ]
+    model.backbone.load_state_dict(match.fitting, strict=False)
+    lines = [f"loaded {fitting} of {total} tensors from {named}", *describe_match(match, num_classes)]
+    if isinstance(source, Weights) and source.is_non_commercial:
+        lines.append(f"warning: the weights {source.name} are not for commercial use: {source.licence}")
+    return [*(f"{bound.label}: {line}" for line in lines), *neck_lines]
 
 
-def find_pretrained(spec: ResolvedSpec) -> str:
-    """Turn `pretrained` into the path of a file or a URL; empty when the spec asks for no weights.
+def _load_necks(
+    spec: ResolvedSpec, necks: Iterable[nn.Module], tensors: Mapping[str, Tensor]
+) -> tuple[list[str], Mapping[str, Tensor]]:
+    """Load the necks that are in a file as a whole; return lines about them, and the tensors that remain."""
+    lines = []
+    for bound, neck in zip(spec.many("model", "neck"), necks, strict=True):
+        match = match_weights(tensors, neck) if hasattr(neck, "key_maps") else None
+        if match is not None and not match.missing and not match.misshapen:
+            neck.load_state_dict(match.fitting, strict=False)
+            total = len(counted(match.fitting))
+            lines.append(f"{bound.label}: loaded all of its {total} tensors from the same file")
+            tensors = {name: tensor for name, tensor in tensors.items() if name not in match.claimed}
+    return lines, tensors
+
+
+def find_pretrained(spec: ResolvedSpec) -> Source | None:
+    """Find what `pretrained` means; None when the spec asks for no weights.
 
     Raises SpecError for a file or a name that does not exist. Nothing is downloaded.
     """
     bound = spec.one("model", "backbone")
     wanted = bound.builder.get("pretrained", False)
     if wanted is False:
-        return ""
+        return None
     path = (*bound.path, "pretrained")
-    if isinstance(wanted, str) and "://" in wanted:
-        return wanted
-    if isinstance(wanted, str) and Path(wanted).is_absolute():  # the spec has made every path absolute
-        if not Path(wanted).is_file():
-            raise spec.error(path, f"{wanted}: no such file")
-        return wanted
-    published = _published(bound)
-    if wanted is True and published:
-        return published["DEFAULT"]
-    if isinstance(wanted, str) and wanted in published:
-        return published[wanted]
-    near = near_names(str(wanted), published) if isinstance(wanted, str) else ""
-    hint = f"did you mean {near}?" if near else f"there are: {', '.join(published)}"
-    if not published:
-        hint = "give a file or a URL of weights"
+    is_url = isinstance(wanted, str) and "://" in wanted
+    if is_url and urlsplit(wanted).scheme != "file":
+        return str(wanted)
+    if is_url or (isinstance(wanted, str) and Path(wanted).is_absolute()):  # the spec made every path absolute
+        file = Path(url2pathname(urlsplit(wanted).path)) if is_url else Path(wanted)
+        if file.is_dir():
+            inside = file_in(file)
+            if inside is None:
+                raise spec.error(path, f"{file}: has neither model.safetensors nor pytorch_model.bin in it")
+            return inside
+        if not file.is_file():
+            raise spec.error(path, f"{file}: no such file")
+        return file
+    weights = chosen_weights(bound.component, wanted, bound.complete_parameters())
+    if weights is None:
+        raise spec.error(path, _no_such_weights(bound, wanted))
+    return weights
+
+
+def _no_such_weights(bound: Bound, wanted: bool | str) -> str:
+    names = [weights.name for weights in published(bound.component, bound.complete_parameters())]
     named = "no published weights" if wanted is True else f"no published weights {wanted!r}"
-    raise spec.error(path, f"{bound.label} has {named} -- {hint}")
+    near = near_names(str(wanted), names)
+    hint = f"did you mean {near}?" if near else f"there are: {', '.join(names)}"
+    return f"{bound.label} has {named} -- {hint if names else 'give a file or a URL of weights'}"
 
 
-def _published(bound: Bound) -> dict[str, str]:
-    """Name torchvision's weights for one of our own backbones: name -> URL."""
-    if not bound.component.is_core:
-        return {}
-    from torchvision import models  # only now: it takes as long to import as torch
-
-    if bound.component.name not in models.list_models(models):
-        return {}
-    weights = models.get_model_weights(bound.component.name)
-    return {**{w.name: w.url for w in weights}, "DEFAULT": weights.DEFAULT.url}
+def _fetch(source: Source, progress: Progress | None) -> Mapping[str, Tensor]:
+    """Read the tensors of a source, downloaded if they are not here yet."""
+    if isinstance(source, Weights):
+        file = download(source.urls, source.sha256, progress)
+    else:
+        file = source if isinstance(source, Path) else download([source], progress=progress)
+    return read_tensors(file)
 
 
-def _read(source: str) -> Mapping[str, Tensor]:
-    try:
-        if "://" in source:
-            data: Any = torch.hub.load_state_dict_from_url(
-                source, map_location="cpu", check_hash=True, weights_only=True
-            )
+def describe_match(match: Match, num_classes: int) -> Iterator[str]:
+    """Say what was changed to fit, what was left as initialised, and what was not used."""
+    yield from _adaptations(match)
+    head = [name for name in match.unused if name.split(".")[0] in _HEADS]
+    matrices = [match.unused[name] for name in head if len(match.unused[name]) > 1]
+    if matrices:
+        yield f"head replaced: {matrices[-1][0]} -> {num_classes} classes"
+    left = {"of another shape": match.misshapen, "not in the file": match.missing}
+    for why, names in left.items():
+        if names:
+            yield f"left as initialised, {why}: {list_some(names)}"
+    unused = [name for name in match.unused if not (matrices and name in head)]
+    if unused:
+        yield f"not used: {list_some(unused)}"
+
+
+def _adaptations(match: Match) -> Iterator[str]:
+    """Say what was adapted; tables of the same kind in every block on one line."""
+    others = []
+    for name, (old, new) in match.adapted.items():
+        if len(old) == 4 and old[1] == 3 != new[1] and old[0] == new[0] and old[2:] == new[2:]:
+            yield f"first convolution adapted: 3 -> {new[1]} channels"
+        elif "pos" in name and (sides := _grid_sides(old, new)) is not None:
+            yield "position embedding adapted: {0}x{0} -> {1}x{1}".format(*sides)
         else:
-            data = torch.load(source, map_location="cpu", weights_only=True)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(source).path).name
-        reason = getattr(error, "reason", error)
-        raise CheckpointError(
-            f"{source}: cannot be downloaded: {reason} -- without a network, put the file at {file}"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{source}: holds more than tensors, and is not loaded for safety") from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{source}: cannot be read as weights: {str(error).splitlines()[0]}") from error
-    return tensors_of(data, source)
+            others.append(f"{name} ({'x'.join(map(str, old))} -> {'x'.join(map(str, new))})")
+    if others:
+        yield f"resized: {list_some(others, 3)}"
 
 
-def tensors_of(data: Any, source: str) -> Mapping[str, Tensor]:
-    """Find the named tensors in what a file of weights holds."""
-    for key in _CONTAINERS:
-        if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
-            data = data[key]
-    found = {k: v for k, v in data.items() if isinstance(v, Tensor)} if isinstance(data, Mapping) else {}
-    if not found:
-        raise CheckpointError(f"{source}: holds no named tensors")
-    return found
-
-
-def match_weights(tensors: Mapping[str, Tensor], backbone: nn.Module) -> Match:
-    """Compare a file's tensors with a backbone's, under the prefix that fits most of them."""
-    own = backbone.state_dict()
-    candidates = [dict(tensors)]
-    for prefix in _PREFIXES:
-        for names in list(candidates):
-            if any(name.startswith(prefix) for name in names):
-                candidates.append({n.removeprefix(prefix): t for n, t in names.items()})
-    best = max(candidates, key=lambda names: len(names.keys() & own.keys()))
-    fitting = {n: t for n, t in best.items() if n in own and own[n].shape == t.shape}
-    return Match(
-        fitting,
-        missing=[n for n in own if n not in best],
-        misshapen=[n for n in best if n in own and n not in fitting],
-        unused=[n for n in best if n not in own],
-    )
+def _grid_sides(old: torch.Size, new: torch.Size) -> tuple[int, int] | None:
+    """Return the sides of two square grids of position embeddings (1, extra tokens + H * W, C)."""
+    if len(old) != 3:
+        return None
+    most = min(3, old[1], new[1])  # no extra token, a class token, or also a distillation token
+    for num_extra in range(most):
+        sides = [math.isqrt(shape[1] - num_extra) for shape in (old, new)]
+        if all(side**2 + num_extra == shape[1] for side, shape in zip(sides, (old, new), strict=True)):
+            return sides[0], sides[1]
+    return None

@@ -7,10 +7,12 @@ import inspect
 
 import pydantic_core
 
+from clscli.errors import PluginError
+from clscli.models.published import published
 from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table
 from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters
-from clscli.spec.check import BUILDER_KEYS
+from clscli.spec.builder_keys import builder_keys
 from clscli.toml import format_value
 
 
@@ -31,10 +33,37 @@ def describe_component(component: Component) -> str:
     except SignatureError as error:
         return f"{head}\n\n{doc}\n\ncannot be used in a spec: {error}"
     rows = [_row(parameter) for parameter in parameters]
-    if "pretrained" in BUILDER_KEYS.get(component.kind, {}):
-        rows.append(("pretrained", "bool | str", "false", "spec (true, a name of weights, a path or a URL)"))
+    for name, key in builder_keys(component.kind, parameters).items():
+        rows.append((name, key.type, key.default, f"spec ({key.meaning})"))
     table = format_table(("PARAMETER", "TYPE", "DEFAULT", "SET BY"), rows) if rows else "no parameters"
-    return f"{head}\n{component.value}\n\n{doc}\n\n{table}"
+    sections = [f"{head}\n{component.value}", doc, table]
+    if component.kind == "backbones":
+        sections += _weights(component)
+    return "\n\n".join(sections)
+
+
+def _weights(component: Component) -> list[str]:
+    """Show the published weights; those that `pretrained = true` takes come first."""
+    try:
+        found = published(component)
+    except PluginError as error:
+        return [f"published weights cannot be shown: {error}"]
+    rows = [
+        (
+            weights.name,
+            "-" if weights.top1 is None else f"{100 * weights.top1:.2f} %",
+            "-" if weights.bytes is None else f"{weights.bytes / 1e6:.1f}",
+            f"{weights.input_size}x{weights.input_size}",
+            weights.licence,
+            weights.source,
+        )
+        for weights in found
+    ]
+    return (
+        [format_table(("WEIGHTS", "TOP-1", "MB", "INPUT", "LICENCE", "SOURCE"), rows, right=(1, 2))]
+        if rows
+        else []
+    )
 
 
 def _row(parameter: Parameter) -> tuple[str, str, str, str]:

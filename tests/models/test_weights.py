@@ -1,18 +1,20 @@
 """Pretrained weights: from files and URLs, with a report of what was loaded."""
 
-import hashlib
-import http.server
-import threading
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from local_server import serving
 from torch import nn
 
 import clscli
 from clscli.engine.prepare import prepare
 from clscli.errors import CheckpointError, SpecError
-from clscli.models.weights import load_pretrained
+from clscli.models.build import Blueprint, build_model
+from clscli.models.matching import Match
+from clscli.models.published import Weights
+from clscli.models.weights import describe_match, load_pretrained
 from clscli.spec import load_spec
 
 
@@ -28,8 +30,8 @@ def model(tiny):
     def build(pretrained, **backbone):
         tiny["model"]["backbone"] |= {"pretrained": pretrained, **backbone}
         spec = load_spec(tiny)
-        backbone = prepare(spec).model.backbone
-        return Loaded(backbone, load_pretrained(spec, backbone))
+        classifier = prepare(spec).model
+        return Loaded(classifier.backbone, load_pretrained(spec, classifier, num_classes=2))
 
     return build
 
@@ -46,16 +48,53 @@ def same(model, weights):
     return all(torch.equal(value, weights[name]) for name, value in model.backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}}])
+def under(prefix, weights):
+    """Put the backbone's tensors under a prefix, and the head's under `head.`, as trainers do."""
+    return {f"{'head.' if name.startswith('fc.') else prefix}{name}": tensor for name, tensor in weights.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda w: w,
+        lambda w: {"state_dict": {f"module.{k}": v for k, v in w.items()}},  # DataParallel
+        lambda w: {f"_orig_mod.{k}": v for k, v in w.items()},  # torch.compile
+        lambda w: {"meta": {"epoch": 100}, "state_dict": under("backbone.", w), "optimizer": {}},  # mmpretrain
+        lambda w: {"model": under("backbone.", w), "epoch": 3, "best_acc": 0.5},  # Awesome-Backbones
+    ],
+)
 def test_a_file_whatever_its_wrapping(model, weights, tmp_path, wrap):
     torch.save(wrap(weights), "w.pth")
     loaded = model("./w.pth")
     assert same(loaded, weights)
-    total = len(weights) - 2
     assert loaded.lines == [
-        f"backbone 'resnet18': loaded {total} of {total} tensors from {tmp_path}/w.pth",
-        "backbone 'resnet18': not used: fc.weight, fc.bias",
+        f"backbone 'resnet18': loaded 60 of 60 tensors from {tmp_path}/w.pth",
+        "backbone 'resnet18': head replaced: 1000 -> 2 classes",
     ]
+
+
+def test_a_vision_transformer_of_another_size_and_other_channels(tiny):
+    """What a user sees who fine-tunes at another resolution."""
+    tiny["model"]["backbone"] = {
+        "type": "vit_b_16",
+        "patch_size": 4,
+        "num_layers": 1,
+        "num_heads": 2,
+        "hidden_dim": 8,
+        "mlp_dim": 8,
+    }
+    source = prepare(load_spec(tiny | {"seed": 5}, sets=["model.backbone.image_size=28"])).model.backbone
+    torch.save(source.state_dict() | {"heads.head.weight": torch.zeros(21, 8)}, "w.pth")
+    spec = load_spec(tiny, sets=["model.backbone.image_size=20", "model.backbone.pretrained=./w.pth"])
+    classifier = build_model(spec, Blueprint(3, (1, 20, 20)))
+    backbone = classifier.backbone
+    assert load_pretrained(spec, classifier, num_classes=3)[1:] == [
+        "backbone 'vit_b_16': first convolution adapted: 3 -> 1 channels",
+        "backbone 'vit_b_16': position embedding adapted: 7x7 -> 5x5",
+        "backbone 'vit_b_16': head replaced: 21 -> 3 classes",
+    ]
+    gray = backbone.state_dict()["conv_proj.weight"]
+    torch.testing.assert_close(gray, source.state_dict()["conv_proj.weight"].sum(dim=1, keepdim=True))
 
 
 def test_a_checkpoint_of_clsclis(model, trained):
@@ -68,7 +107,7 @@ def test_tensors_that_do_not_fit_are_named(model, weights):
     weights["conv1.weight"] = torch.zeros(4, 1, 3, 3)
     del weights["bn1.bias"]
     torch.save(weights, "w.pth")
-    assert model("w.pth").lines[1:3] == [
+    assert model("w.pth").lines[2:] == [
         "backbone 'resnet18': left as initialised, of another shape: conv1.weight",
         "backbone 'resnet18': left as initialised, not in the file: bn1.bias",
     ]
@@ -84,50 +123,128 @@ def test_weights_of_another_model_are_refused(model, weights):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Serve the test's folder on 127.0.0.1, and download into a cache of the test's own."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(tmp_path))
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
+def serve():
+    with serving() as serve:
+        yield serve
 
 
-def test_a_url_is_downloaded_once_and_checked(model, weights, server, tmp_path):
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The folder that downloads go to, in this test."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_a_url_is_downloaded_into_the_cache(model, weights, serve, cache):
     torch.save(weights, "w.pth")
-    digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:8]
-    (tmp_path / "w.pth").rename(tmp_path / f"w-{digest}.pth")
-    assert same(model(f"{server}/w-{digest}.pth"), weights)
-    (tmp_path / f"w-{digest}.pth").unlink()
-    assert same(model(f"{server}/w-{digest}.pth"), weights)  # from the cache
-
-    torch.save(weights, "w-00000000.pth")
-    with pytest.raises(CheckpointError, match=r"w-00000000\.pth: cannot be read as weights: invalid hash value"):
-        model(f"{server}/w-00000000.pth")
+    url = serve({"w.pth": Path("w.pth").read_bytes()}) + "/w.pth"
+    loaded = model(url)
+    assert same(loaded, weights)
+    assert loaded.lines[0] == f"backbone 'resnet18': loaded 60 of 60 tensors from {url}"
+    assert [file.name.split(".")[0] for file in cache.iterdir()] == ["w"]
 
 
-def test_a_file_url(model, weights, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    torch.save(weights, "w.pth")
-    assert same(model((tmp_path / "w.pth").as_uri()), weights)
+def test_a_file_url_is_read_in_its_place(model, weights, tmp_path, cache):
+    torch.save(weights, "with space.pth")
+    assert same(model((tmp_path / "with space.pth").as_uri()), weights)
+    assert not cache.exists()
 
 
-def test_without_a_network_the_message_says_where_to_put_the_file(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    with pytest.raises(CheckpointError) as info:
-        model("http://127.0.0.1:9/w.pth")
-    assert str(info.value) == (
-        "http://127.0.0.1:9/w.pth: cannot be downloaded: [Errno 111] Connection refused "
-        f"-- without a network, put the file at {tmp_path}/hub/hub/checkpoints/w.pth"
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_folder_in_the_layout_of_the_hub(model, weights, tmp_path, name):
+    folder = tmp_path / "hub-model"
+    folder.mkdir()
+    if name.endswith(".safetensors"):
+        pytest.importorskip("safetensors.torch").save_file(weights, folder / name)
+    else:
+        torch.save(weights, folder / name)
+    loaded = model("./hub-model")
+    assert same(loaded, weights)
+    assert loaded.lines[0] == f"backbone 'resnet18': loaded 60 of 60 tensors from {folder}/{name}"
+
+
+def test_a_folder_without_weights(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SpecError, match=r"/empty: has neither model\.safetensors nor pytorch_model\.bin in it$"):
+        model("./empty")
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Publish weights for resnet18, under a licence, and put them where they would be downloaded to."""
+
+    def publish(tensors, **about):
+        file = Path("published.pth").absolute()
+        torch.save(tensors, file)
+        record = Weights(
+            **({"name": "OURS", "licence": "MIT", "source": "somewhere", "sha256": "0" * 8} | about),
+            urls=("https://example.invalid/published.pth",),
+        )
+        monkeypatch.setattr("clscli.models.published.read_data_file", lambda component: {"resnet18": [record]})
+        monkeypatch.setattr("clscli.models.weights.download", lambda urls, sha256, progress: file)
+
+    return publish
+
+
+@pytest.mark.parametrize("wanted", [True, "OURS"])
+def test_published_weights_are_named(model, weights, offered, wanted):
+    offered(weights)
+    assert model(wanted).lines == [
+        "backbone 'resnet18': loaded 60 of 60 tensors from OURS (somewhere)",
+        "backbone 'resnet18': head replaced: 1000 -> 2 classes",
+    ]
+
+
+def test_a_licence_that_forbids_commercial_use_is_told(model, weights, offered):
+    offered(weights, licence="CC-BY-NC-4.0")
+    assert model(True).lines[-1] == (
+        "backbone 'resnet18': warning: the weights OURS are not for commercial use: CC-BY-NC-4.0"
     )
+
+
+@pytest.mark.parametrize(
+    ("head", "classes"),
+    [
+        ({"head.fc.weight": (11, 32), "head.fc.bias": (11,)}, 11),  # mmpretrain
+        ({"classifier.0.weight": (64, 32), "classifier.0.bias": (64,), "classifier.3.weight": (12, 64)}, 12),
+        ({"head.weight": (13, 32), "head_dist.weight": (13, 32)}, 13),  # DeiT
+        ({"classifier.1.weight": (14, 32, 1, 1), "classifier.1.bias": (14,)}, 14),  # SqueezeNet
+    ],
+)
+def test_the_head_of_the_source(model, weights, head, classes):
+    del weights["fc.weight"], weights["fc.bias"]
+    torch.save(weights | {name: torch.zeros(shape) for name, shape in head.items()}, "w.pth")
+    assert model("w.pth").lines[1:] == [f"backbone 'resnet18': head replaced: {classes} -> 2 classes"]
+
+
+def test_what_is_neither_of_the_backbone_nor_of_a_head(model, weights):
+    torch.save(weights | {"head.norm": torch.zeros(3), "extra.weight": torch.zeros(3, 3)}, "w.pth")
+    assert model("w.pth").lines[1:] == [
+        "backbone 'resnet18': head replaced: 1000 -> 2 classes",
+        "backbone 'resnet18': not used: extra.weight",
+    ]
+    del weights["fc.weight"], weights["fc.bias"]
+    torch.save(weights | {"head.norm": torch.zeros(3)}, "w.pth")
+    assert model("w.pth").lines[1:] == ["backbone 'resnet18': not used: head.norm"]
+
+
+def test_what_was_adapted_is_told():
+    shapes = {
+        "conv1.weight": ((64, 3, 7, 7), (64, 1, 7, 7)),
+        "pos_embed": ((1, 197, 8), (1, 257, 8)),
+        "position.plain": ((1, 196, 8), (1, 4, 8)),
+        "pos_two_tokens": ((1, 198, 8), (1, 6, 8)),
+        "blocks.0.table": ((169, 3), (225, 3)),
+        "pos_wide": ((1, 1, 8), (1, 6, 8)),
+    }
+    adapted = {name: (torch.Size(old), torch.Size(new)) for name, (old, new) in shapes.items()}
+    assert list(describe_match(Match({}, adapted, [], [], {}), num_classes=2)) == [
+        "first convolution adapted: 3 -> 1 channels",
+        "position embedding adapted: 14x14 -> 16x16",
+        "position embedding adapted: 14x14 -> 2x2",
+        "position embedding adapted: 14x14 -> 2x2",
+        "resized: blocks.0.table (169x3 -> 225x3), pos_wide (1x1x8 -> 1x6x8)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,14 +275,30 @@ def test_a_backbone_without_published_weights(tiny):
     ]
 
 
-def test_a_bomb_is_not_loaded(model, tmp_path):
-    import os
+def test_a_neck_that_was_published_with_its_backbone():
+    hrnet = {"type": "hrnet_w18_small", "pretrained": "./w.pth"}
+    spec = load_spec({"data": {"root": "photos"}, "model": {"backbone": hrnet}})
+    torch.manual_seed(0)
+    source = build_model(spec, Blueprint(7, (3, 32, 32)))
+    torch.save({"state_dict": {**source.state_dict()}}, "w.pth")
+    torch.manual_seed(1)
+    model = build_model(spec, Blueprint(2, (3, 32, 32)))
+    lines = load_pretrained(spec, model, num_classes=2)
+    total = sum(not name.endswith("num_batches_tracked") for name in source.backbone.state_dict())
+    neck = sum(not name.endswith("num_batches_tracked") for name in source.necks[0].state_dict())
+    assert lines == [
+        f"backbone 'hrnet_w18_small': loaded {total} of {total} tensors from {Path('w.pth').absolute()}",
+        "backbone 'hrnet_w18_small': head replaced: 7 -> 2 classes",
+        f"neck 'hr_fuse_scales': loaded all of its {neck} tensors from the same file",
+    ]
+    for part, other in ((model.backbone, source.backbone), (model.necks, source.necks)):
+        assert all(torch.equal(value, other.state_dict()[name]) for name, value in part.state_dict().items())
 
-    class Bomb:
-        def __reduce__(self):
-            return os.mkdir, ("gone-off",)
 
-    torch.save({"x": Bomb()}, "w.pth")
-    with pytest.raises(CheckpointError, match=r"w\.pth: holds more than tensors, and is not loaded for safety$"):
-        model("w.pth")
-    assert not (tmp_path / "gone-off").exists()
+def test_a_neck_that_is_not_in_the_file_is_left_as_initialised():
+    hrnet = {"type": "hrnet_w18_small", "pretrained": "./w.pth"}
+    spec = load_spec({"data": {"root": "photos"}, "model": {"backbone": hrnet}})
+    model = build_model(spec, Blueprint(2, (3, 32, 32)))
+    torch.save(model.backbone.state_dict(), "w.pth")
+    (line,) = load_pretrained(spec, model, num_classes=2)
+    assert line.startswith("backbone 'hrnet_w18_small': loaded")
