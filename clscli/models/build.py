@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clscli.errors import PluginError
 from clscli.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, Normalize
+from clscli.models.initialization import initialize
 from clscli.models.layers.outputs import Outputs
+from clscli.models.losses.contract import LoadTeacher, Loss
+from clscli.models.losses.total import TotalLoss
 from clscli.signature import wants_all
 from clscli.spec import Bound, ResolvedSpec
 from clscli.spec.schema import MeanStd
@@ -35,31 +39,55 @@ class Stage:
 
 
 def build_model(spec: ResolvedSpec, blueprint: Blueprint) -> Classifier:
-    """Build a classifier on the CPU, with the weights that its components draw: see `weights.py` for others.
+    """Build a classifier on the CPU, with weights drawn by its components, or as their `init` says.
 
-    Raises SpecError pointing at the component that refuses its parameters.
+    For pretrained ones see `weights.py`. Raises SpecError pointing at the component that refuses its
+    parameters.
     """
     in_channels = blueprint.image_shape[0]
     normalize = _normalize(spec, in_channels)
-    backbone = spec.construct(spec.one("model", "backbone"), in_channels=in_channels)
+    backbone = _build_part(spec, spec.one("model", "backbone"), in_channels=in_channels)
     channels = _out_channels(spec.one("model", "backbone"), backbone)
     necks = []
     for bound in spec.many("model", "neck"):
-        neck = spec.construct(bound, in_channels=_channels_for(bound, channels))
+        neck = _build_part(spec, bound, in_channels=_channels_for(bound, channels))
         channels = _out_channels(bound, neck)
         necks.append(neck)
     bound = spec.one("model", "head")
-    head = spec.construct(bound, in_channels=_channels_for(bound, channels), num_classes=blueprint.num_classes)
+    injected = {"in_channels": _channels_for(bound, channels), "num_classes": blueprint.num_classes}
+    head = _build_part(spec, bound, **injected)
     return Classifier(normalize, backbone, necks, head)
 
 
-def build_loss(spec: ResolvedSpec, class_counts: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Build the loss; `class_counts` are those of the training split."""
-    bound = spec.one("model", "loss")
-    loss: Callable[[Tensor, Tensor], Tensor] = spec.construct(
-        bound, num_classes=len(class_counts), class_counts=class_counts
-    )
-    return loss
+def _build_part(spec: ResolvedSpec, bound: Bound, **injected: Any) -> nn.Module:
+    """Construct a component, and draw its weights anew if its table has an `init`: several in their order."""
+    part: nn.Module = spec.construct(bound, **injected)
+    path, init = (*bound.path, "init"), bound.builder.get("init", [])
+    tables = {path: init} if isinstance(init, dict) else {(*path, i): table for i, table in enumerate(init)}
+    for at, table in tables.items():
+        try:
+            initialize(part, table)
+        except ValueError as error:
+            raise spec.error(at, f"{bound.label}: {error}") from error
+    return part
+
+
+def build_loss(spec: ResolvedSpec, class_counts: tuple[int, ...], load_teacher: LoadTeacher | None = None) -> Loss:
+    """Build the loss, or the sum of those that the spec lists; `class_counts` are those of the training split.
+
+    Without `load_teacher` it can evaluate, but no teacher is asked. Raises SpecError pointing at the loss that
+    refuses its parameters.
+    """
+    losses: list[Loss] = [
+        spec.construct(bound, num_classes=len(class_counts), class_counts=class_counts, load_teacher=load_teacher)
+        for bound in spec.many("model", "loss")
+    ]
+    if len(losses) == 1:
+        return losses[0]
+    try:
+        return TotalLoss(losses)
+    except ValueError as error:
+        raise spec.error(("model", "loss"), str(error)) from None
 
 
 def _normalize(spec: ResolvedSpec, in_channels: int) -> Normalize:

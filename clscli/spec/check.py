@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Set
+import functools
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -18,12 +19,13 @@ import pydantic_core
 from clscli import plugins
 from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError, describe
 from clscli.signature import Parameter, SignatureError, check, complete, faults_of, read_parameters
+from clscli.spec.advice import advised
+from clscli.spec.builder_keys import builder_keys
 from clscli.spec.draft import DEFAULT, Draft, Origin
 from clscli.spec.schema import EVERYTHING, SLOTS, Spec, component_tables
 from clscli.toml import Path, dotted, format_value
 
-# What the builder understands in a component's table besides the component's own parameters.
-BUILDER_KEYS: dict[str, Mapping[str, tuple[type, ...]]] = {"backbones": {"pretrained": (bool, str)}}
+BACKBONE: Path = ("model", "backbone")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Bound:
     function: Callable[..., Any]
     parameters: list[Parameter]
     kwargs: dict[str, Any]
-    builder: dict[str, Any]  # values of BUILDER_KEYS
+    builder: dict[str, Any]  # what the builder does with it: see `builder_keys.py`
     path: Path
 
     @property
@@ -45,6 +47,24 @@ class Bound:
     def takes(self, name: str) -> bool:
         """Whether the signature asks for an injected parameter."""
         return any(p.injected and p.name == name for p in self.parameters)
+
+    def has_parameter(self, name: str) -> bool:
+        """Whether a spec may set the parameter."""
+        return any(not p.injected and p.name == name for p in self.parameters)
+
+    def complete_parameters(self) -> dict[str, Any]:
+        """Return all parameters that a spec may set, in plain TOML types, defaults included."""
+        try:
+            return complete(self.parameters, self.kwargs)
+        except SignatureError as error:
+            raise PluginError(f"{self.component} cannot be used in a spec: {error}") from None
+
+    def attribute(self, name: str) -> Any:
+        """Return an attribute of the component, or of the class that it is a partial of; None without it."""
+        function: Any = self.function
+        while isinstance(function, functools.partial) and not hasattr(function, name):
+            function = function.func
+        return getattr(function, name, None)
 
     def call(self, **injected: Any) -> Any:
         """Call the component with its parameters, and with those injected values that it asks for."""
@@ -162,7 +182,11 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
     Raises PluginError for a component that cannot be used, SpecError with all problems of parameters.
     """
     found: dict[Path, str] = {}
+    backbone, problems = _bind(draft, BACKBONE, "backbones", draft.get(BACKBONE))
+    if not problems:
+        draft = advised(draft, backbone)
     values = copy.deepcopy(draft.values)
+    spec = Spec.model_validate_json(pydantic_core.to_json(values))
     if spec.data.root is not None:
         values["data"]["root"] = _absolute(spec.data.root, draft.origin(("data", "root")))
     components: dict[Path, Bound] = {}
@@ -180,21 +204,23 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
 def _bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[Bound, dict[Path, str]]:
     component = plugins.resolve(kind, table["type"])
     function = plugins.load(component)
-    builder_keys = BUILDER_KEYS.get(kind, {})
     try:
         parameters = read_parameters(function, plugins.KINDS[kind].injected)
     except SignatureError as error:
         raise PluginError(f"{component} cannot be used in a spec: {error}") from None
-    given = {k: v for k, v in table.items() if k != "type" and k not in builder_keys}
+    keys = builder_keys(kind, parameters)
+    given = {k: v for k, v in table.items() if k != "type" and k not in keys}
     label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
     kwargs, faults = check(parameters, given, f"{label} has no parameter")
     found = {(*path, *fault.path): fault.message for fault in faults}
-    builder = {k: table[k] for k in builder_keys if k in table}
-    for key, value in builder.items():
-        if not isinstance(value, builder_keys[key]):
-            found[(*path, key)] = f"must be true, false or a string, got {format_value(value)}"
-        elif isinstance(value, str) and _is_path(value):
-            builder[key] = _absolute(value, draft.origin((*path, key)))
+    builder: dict[str, Any] = {}
+    for name, key in keys.items():
+        if name in table:
+            builder[name], faults = key.check(table[name])
+            found.update({(*path, name, *fault.path): fault.message for fault in faults})
+    weights = builder.get("pretrained")
+    if isinstance(weights, str) and _is_path(weights):
+        builder["pretrained"] = _absolute(weights, draft.origin((*path, "pretrained")))
     kwargs = {key: _anchor(value, draft.origin((*path, key))) for key, value in kwargs.items()}
     return Bound(component, function, parameters, kwargs, builder, path), found
 
@@ -224,11 +250,7 @@ def _absolute(path: str, origin: Origin) -> str:
 
 def _complete(bound: Bound) -> dict[str, Any]:
     """Write a component's table with all its defaults."""
-    try:
-        parameters = complete(bound.parameters, bound.kwargs)
-    except SignatureError as error:
-        raise PluginError(f"{bound.component} cannot be used in a spec: {error}") from None
-    return {"type": bound.component.spec_name, **bound.builder, **parameters}
+    return {"type": bound.component.spec_name, **bound.builder, **bound.complete_parameters()}
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:

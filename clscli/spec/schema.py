@@ -58,12 +58,12 @@ class TransformsTable(_Table):
 
 
 class ModelTable(_Table):
-    """The model, from pixels to loss."""
+    """The model, from pixels to loss; necks follow each other, losses are added up."""
 
     backbone: ComponentTable
     neck: ComponentTable | list[ComponentTable]
     head: ComponentTable
-    loss: ComponentTable
+    loss: ComponentTable | Annotated[list[ComponentTable], Field(min_length=1)]
 
 
 class TrainTable(_Table):

@@ -229,6 +229,42 @@ def test_all_problems_of_parameters_at_once():
     assert len(found) == 7
 
 
+@pytest.mark.parametrize(
+    ("init", "found"),
+    [
+        ('{ type = "kaimming" }', ["init.type: unknown initialisation 'kaimming' -- did you mean 'kaiming'?"]),
+        ('{ type = "zzz" }',
+         ["init.type: unknown initialisation 'zzz' -- "
+          "there are: constant, kaiming, normal, trunc_normal, uniform, xavier"]),
+        ('{ type = "kaiming", mod = "fan_in", distribution = "cauchy", bias = "x" }',
+         ["init.bias: must be a number, got \"x\"",
+          "init.distribution: must be 'normal' or 'uniform', got \"cauchy\"",
+          "init.mod: initialisation 'kaiming' has no parameter 'mod' -- did you mean 'mode'?"]),
+        ('{ type = "kaiming", layers = ["batch_norm"] }',
+         ["init.layers.0: must be 'conv1d', 'conv2d', 'conv3d' or 'linear', got \"batch_norm\""]),
+        ('[{ type = "normal", std = 0 }, { type = "constant", layers = [] }, { type = 3 }, {}]',
+         ["init.0.std: must be greater than 0.0, got 0",
+          "init.1.layers: must have at least 1 elements, got []",
+          "init.1.value: is required",
+          "init.2.type: must be a string, got 3",
+          "init.3.type: is required -- there are: constant, kaiming, normal, trunc_normal, uniform, xavier"]),
+        ('"kaiming"',
+         ['init: must be a table or a list of tables such as { type = "kaiming" }, got "kaiming"']),
+        ("[3]", ['init: must be a table or a list of tables such as { type = "kaiming" }, got [3]']),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("part", ["backbone", "head"])
+def test_initialisations_are_checked_as_components_are(part, init, found):
+    kind = {"backbone": "resnet18", "head": "linear"}[part]
+    text = f'{DATA}[model.{part}]\ntype = "{kind}"\ninit = {init}\n'
+    assert problems(text) == [f"spec.toml:5: model.{part}.{problem}" for problem in found]
+
+
+def test_a_loss_has_no_initialisation():
+    (problem,) = problems(DATA + '[model.loss]\ninit = { type = "normal" }\n')
+    assert problem.startswith("spec.toml:4: model.loss.init: loss 'cross_entropy' has no parameter 'init' -- ")
+
+
 def test_a_missing_parameter_is_told_at_its_table():
     assert problems("[data]\n\n[data.train]\ntype = 'folder'\n") == ["spec.toml:3: data.train.root: is required"]
     assert problems("", sets=["data.train.type=folder"]) == [
@@ -332,6 +368,7 @@ def test_whatever_a_spec_holds_only_our_own_errors_are_raised():
     rng = random.Random(0)
     valid = load_spec({"data": {"root": "p"}, "hooks": [{"type": "early_stopping"}]}).values
     paths = [*all_paths(valid), ("extends",), ("unset",), ("zzz",), ("data", "train"), ("model", "zzz")]
+    paths += [("model", part, "init") for part in ("backbone", "neck", "head")]
     outcomes = Counter()
     for _ in range(200):
         spec = copy.deepcopy(valid)

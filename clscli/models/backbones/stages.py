@@ -114,9 +114,12 @@ class StagedBackbone(nn.Module, ABC):
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     def freeze(self) -> None:
-        """Take the frozen stages out of training."""
+        """Take the frozen stages out of training, and with the stem the parameters that are in no module."""
         for module in self.frozen_modules():
             module.requires_grad_(False)
+        if self.frozen_stages > 0:
+            for parameter in self.parameters(recurse=False):
+                parameter.requires_grad_(False)
         self.train(self.training)
 
     def frozen_modules(self) -> list[nn.Module]:
@@ -139,18 +142,21 @@ class StagedBackbone(nn.Module, ABC):
 def parts_of(modules: Sequence[nn.Module]) -> Iterator[nn.Module]:
     """Yield the blocks of a stage one by one: what is checkpointed, and computed twice, as a whole.
 
-    A chain of blocks is taken apart; single layers in a row are one part.
+    A chain of blocks is taken apart; single layers in a row, and chains of layers, are one part.
     """
     layers: list[nn.Module] = []
     for module in modules:
-        is_chain = isinstance(module, nn.Sequential) and any(True for child in module for _ in child.children())
-        if isinstance(module, nn.Sequential) and is_chain:
-            yield from _joined(layers)
-            yield from module
-            layers = []
-        else:
+        if not any(True for child in module.children()) or _is_chain_of_layers(module):
             layers.append(module)
+            continue
+        yield from _joined(layers)
+        layers = []
+        yield from module if isinstance(module, nn.Sequential) else [module]
     yield from _joined(layers)
+
+
+def _is_chain_of_layers(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and not any(True for child in module for _ in child.children())
 
 
 def _joined(layers: list[nn.Module]) -> Iterator[nn.Module]:

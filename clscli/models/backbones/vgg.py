@@ -1,15 +1,20 @@
 """VGG networks, with and without batch norm."""
 
+import re
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from clscli.models.backbones.stages import StagedBackbone
+from clscli.models.fields import Count, PositiveInt, Rate
+from clscli.models.layers.activations import Activation, make_activation
+from clscli.models.layers.norms import Norm, make_norm
+from clscli.models.matching import KeyMap
 
-Layers = tuple[Annotated[int, Field(ge=1)] | Literal["M"], ...]
+Layers = tuple[PositiveInt | Literal["M"], ...]
 
 # Table 1 of the paper, columns A, B, D and E: the channels of each convolution, and "M" for a max pooling.
 A: Layers = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
@@ -23,42 +28,55 @@ class VGG(StagedBackbone):
 
     Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition", 2014.
     `layers` gives the channels of each convolution, and "M" for a max pooling, which ends a stage. With
-    `fully_connected` one more stage follows, the last: the paper's two layers of 4096, which makes a vector
-    for a linear head. Without it, add a pooling neck. As in torchvision, maps are pooled to 7x7 before that
-    stage, so images may have any size from 32x32. Parameters have torchvision's names.
+    `fully_connected` one more stage follows, the last: the paper's two layers of `hidden_channels`, which
+    make a vector for a linear head. As in torchvision, maps are pooled to 7x7 before that stage, so images
+    may have any size from 32x32. Parameters have torchvision's names.
     """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/1409.1556"
+    # mmpretrain numbers the convolutions otherwise: `adapt_weights` reads that.
+    key_maps: ClassVar[dict[str, KeyMap]] = {
+        "timm": ((r"^pre_logits\.fc1\.", "classifier.0."), (r"^pre_logits\.fc2\.", "classifier.3.")),
+    }
 
     def __init__(
         self,
         in_channels: int,
         *,
         layers: Layers = D,
-        batch_norm: bool = False,
         fully_connected: bool = True,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        hidden_channels: PositiveInt = 4096,
+        dropout: Rate = 0.5,
+        norm: Norm | None = None,
+        activation: Activation = "relu",
         norm_eval: bool = False,
-        frozen_stages: Annotated[int, Field(ge=0)] = 0,
+        gradient_checkpointing: bool = False,
+        frozen_stages: Count = 0,
         out_indices: tuple[int, ...] = (-1,),
     ) -> None:
         map_channels = channels_of_maps(layers)
         super().__init__(
-            [*map_channels, 4096] if fully_connected else map_channels,
+            [*map_channels, hidden_channels] if fully_connected else map_channels,
             out_indices=out_indices,
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
+            gradient_checkpointing=gradient_checkpointing,
         )
-        convolutions: list[nn.Module] = []
+        self.min_size = 2 ** min(self.depth, len(map_channels))
+        modules: list[nn.Module] = []
+        self.starts: list[int] = []  # of what each of `layers` stands for
         self.ends = [0]
         for width in layers:
             if len(self.ends) > self.depth:
                 break
+            self.starts.append(len(modules))
             if width == "M":
-                convolutions.append(nn.MaxPool2d(2))
-                self.ends.append(len(convolutions))
+                modules.append(nn.MaxPool2d(2))
+                self.ends.append(len(modules))
             else:
-                convolutions += make_convolution(in_channels, width, batch_norm)
+                modules += make_convolution(in_channels, width, norm, activation)
                 in_channels = width
-        self.features = nn.Sequential(*convolutions)
+        self.features = nn.Sequential(*modules)
 
         self.has_classifier = self.depth > len(map_channels)
         if self.has_classifier:
@@ -66,8 +84,12 @@ class VGG(StagedBackbone):
             self.flatten = nn.Flatten()
             # Ends before torchvision's classifier.6, which is the head here.
             self.classifier = nn.Sequential(
-                *(nn.Linear(in_channels * 7 * 7, 4096), nn.ReLU(inplace=True), nn.Dropout(dropout)),
-                *(nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(dropout)),
+                *(
+                    nn.Linear(in_channels * 7 * 7, hidden_channels),
+                    make_activation(activation),
+                    nn.Dropout(dropout),
+                ),
+                *(nn.Linear(hidden_channels, hidden_channels), make_activation(activation), nn.Dropout(dropout)),
             )
         self.initialize()
         self.freeze()
@@ -89,11 +111,30 @@ class VGG(StagedBackbone):
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def adapt_weights(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Bring a file's weights to the names and shapes of this backbone; called before they are matched."""
+        adapted = {}
+        for name, tensor in tensors.items():
+            if name.startswith("classifier.") and tensor.ndim == 4:  # timm's are convolutions
+                tensor = tensor.flatten(1)
+            # mmpretrain counts a convolution with its norm and activation as one.
+            adapted[re.sub(r"^features\.(\d+)\.(conv|bn)\.", self.own_name, name)] = tensor
+        return adapted
 
-def make_convolution(in_channels: int, out_channels: int, batch_norm: bool) -> list[nn.Module]:
+    def own_name(self, match: re.Match[str]) -> str:
+        """Return our name for mmpretrain's ``features.<index of layers>.<conv or bn>.``."""
+        layer = int(match[1])
+        if layer >= len(self.starts):
+            return match[0]
+        return f"features.{self.starts[layer] + (match[2] == 'bn')}."
+
+
+def make_convolution(
+    in_channels: int, out_channels: int, norm: Norm | None, activation: Activation
+) -> list[nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    norm = [nn.BatchNorm2d(out_channels)] if batch_norm else []
-    return [conv, *norm, nn.ReLU(inplace=True)]
+    norms = [make_norm(norm, out_channels)] if norm else []
+    return [conv, *norms, make_activation(activation)]
 
 
 def channels_of_maps(layers: Layers) -> list[int]:
@@ -113,7 +154,7 @@ vgg11 = partial(VGG, layers=A)
 vgg13 = partial(VGG, layers=B)
 vgg16 = partial(VGG, layers=D)
 vgg19 = partial(VGG, layers=E)
-vgg11_bn = partial(VGG, layers=A, batch_norm=True)
-vgg13_bn = partial(VGG, layers=B, batch_norm=True)
-vgg16_bn = partial(VGG, layers=D, batch_norm=True)
-vgg19_bn = partial(VGG, layers=E, batch_norm=True)
+vgg11_bn = partial(VGG, layers=A, norm="batch_norm")
+vgg13_bn = partial(VGG, layers=B, norm="batch_norm")
+vgg16_bn = partial(VGG, layers=D, norm="batch_norm")
+vgg19_bn = partial(VGG, layers=E, norm="batch_norm")

@@ -3,19 +3,28 @@
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision import models
+from torchvision.models.vision_transformer import VisionTransformer as TorchvisionVisionTransformer
 
 from clscli.models.backbones.stages import StagedBackbone
+from clscli.models.backbones.torchvision_parts import with_in_channels
+from clscli.models.fields import Count, PositiveInt, Rate
 from clscli.models.layers.outputs import Outputs
+from clscli.models.layers.patches import resize_positions, resize_square_positions, to_map, to_tokens
+from clscli.models.matching import KeyMap
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+# What is left when the names of a layer have torchvision's start.
+_LAYER: KeyMap = (
+    (r"\.attn\.qkv\.", ".self_attention.in_proj_"),
+    (r"\.attn\.proj\.", ".self_attention.out_proj."),
+)
+_TOKENS: KeyMap = (
+    (r"^cls_token$", "class_token"),
+    (r"^pos_embed$", "encoder.pos_embedding"),
+)
 
 
 class VisionTransformer(StagedBackbone):
@@ -25,8 +34,32 @@ class VisionTransformer(StagedBackbone):
     layer norm is applied to the last one only. `out_type` "cls_token" returns the class token's vector (B,
     C), "featmap" the patch tokens as a map (B, C, H / patch_size, W / patch_size). `image_size` is the size
     whose position embedding is learnt; for images of another size it is interpolated. Parameters have
-    torchvision's names.
+    torchvision's names; weights of timm's and mmpretrain's ViT and DeiT, without distillation token, fit.
     """
+
+    paper: ClassVar[str] = "https://arxiv.org/abs/2010.11929"
+    key_maps: ClassVar[Mapping[str, KeyMap]] = {
+        "timm": (
+            *_TOKENS,
+            (r"^patch_embed\.proj\.", "conv_proj."),
+            (r"^norm\.", "encoder.ln."),
+            (r"^blocks\.(\d+)\.", r"encoder.layers.encoder_layer_\1."),
+            *_LAYER,
+            (r"\.norm(\d)\.", r".ln_\1."),
+            (r"\.mlp\.fc1\.", ".mlp.0."),
+            (r"\.mlp\.fc2\.", ".mlp.3."),
+        ),
+        "mmpretrain": (
+            *_TOKENS,
+            (r"^patch_embed\.projection\.", "conv_proj."),
+            (r"^ln1\.", "encoder.ln."),
+            (r"\.ffn\.layers\.0\.0\.", ".mlp.0."),
+            (r"\.ffn\.layers\.1\.", ".mlp.3."),
+            (r"^layers\.(\d+)\.", r"encoder.layers.encoder_layer_\1."),
+            *_LAYER,
+            (r"\.ln(\d)\.", r".ln_\1."),
+        ),
+    }
 
     def __init__(
         self,
@@ -41,16 +74,22 @@ class VisionTransformer(StagedBackbone):
         dropout: Rate = 0.0,
         attention_dropout: Rate = 0.0,
         out_type: Literal["cls_token", "featmap"] = "cls_token",
-        frozen_stages: Annotated[int, Field(ge=0)] = 0,
+        gradient_checkpointing: bool = False,
+        frozen_stages: Count = 0,
         out_indices: tuple[int, ...] = (-1,),
     ) -> None:
-        super().__init__([hidden_dim] * num_layers, out_indices=out_indices, frozen_stages=frozen_stages)
+        super().__init__(
+            [hidden_dim] * num_layers,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         check_divisible("image_size", image_size, "patch_size", patch_size)
         check_divisible("hidden_dim", hidden_dim, "num_heads", num_heads)
-        self.patch_size = patch_size
+        self.patch_size = self.min_size = self.size_multiple = patch_size
         self.grid = (image_size // patch_size, image_size // patch_size)
         self.out_type = out_type
-        model = models.VisionTransformer(
+        model = TorchvisionVisionTransformer(
             image_size=image_size,
             patch_size=patch_size,
             num_layers=self.depth,
@@ -61,7 +100,8 @@ class VisionTransformer(StagedBackbone):
             attention_dropout=attention_dropout,
             num_classes=1,
         )
-        self.conv_proj = make_patch_convolution(in_channels, hidden_dim, patch_size)
+        self.conv_proj = with_in_channels(model.conv_proj, in_channels)
+        nn.init.trunc_normal_(self.conv_proj.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
         self.class_token: nn.Parameter = model.class_token
         self.encoder = model.encoder
         if self.depth < num_layers:
@@ -80,41 +120,30 @@ class VisionTransformer(StagedBackbone):
             self.encoder.pos_embedding.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Outputs:
+        self.check_size(images)
         tokens, grid = self.embed(images)
         _, *stages = self.stem_and_stages()
         outputs = []
         for index, modules in enumerate(stages):
-            for module in modules:
-                tokens = module(tokens)
+            tokens = self.run_stage(modules, tokens)
             if index in self.out_indices:
                 outputs.append(self.select(tokens, grid))
         return self.pack(outputs)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Return the class token and the patch tokens (B, 1 + H * W, C), and the patches' grid (H, W)."""
-        height, width = images.shape[-2:]
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"VisionTransformer needs images whose height and width are multiples of {self.patch_size}, "
-                f"got {height}x{width}"
-            )
-        grid = (height // self.patch_size, width // self.patch_size)
-        patches = self.conv_proj(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
-        positions = self.encoder.pos_embedding
-        if grid != self.grid:
-            positions = interpolate_positions(positions, self.grid, grid)
-        tokens = self.encoder.dropout(tokens + positions)
+        patches = self.conv_proj(images)
+        grid = (patches.shape[-2], patches.shape[-1])
+        tokens = torch.cat([self.class_token.expand(images.shape[0], -1, -1), to_tokens(patches)], dim=1)
+        tokens = self.encoder.dropout(tokens + resize_positions(self.encoder.pos_embedding, self.grid, grid))
         return tokens, grid
 
     def select(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return the class token, or the patch tokens as a map."""
-        if self.out_type == "cls_token":
-            return tokens[:, 0]
-        return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, *grid)
+        return tokens[:, 0] if self.out_type == "cls_token" else to_map(tokens[:, 1:], grid)
 
     def adapt_weights(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Bring a file's weights to the names and the grid of this backbone; called before they are matched."""
+        """Bring a file's weights to the names and the grid of this backbone."""
         # torchvision published its weights before it renamed the layers of the MLP (its pull request 6053).
         adapted = {
             name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
@@ -122,26 +151,8 @@ class VisionTransformer(StagedBackbone):
         }
         positions = adapted.get("encoder.pos_embedding")
         if positions is not None:
-            side = math.isqrt(positions.shape[1] - 1)
-            if (side, side) != self.grid:
-                adapted["encoder.pos_embedding"] = interpolate_positions(positions, (side, side), self.grid)
+            adapted["encoder.pos_embedding"] = resize_square_positions(positions, self.grid, num_prefix=1)
         return adapted
-
-
-def interpolate_positions(positions: Tensor, grid: tuple[int, int], new_grid: tuple[int, int]) -> Tensor:
-    """Resize the position embedding (1, 1 + H * W, C) of a grid (H, W) to another grid."""
-    class_position, patch_positions = positions[:, :1], positions[:, 1:]
-    maps = patch_positions.transpose(1, 2).reshape(1, -1, *grid)
-    maps = F.interpolate(maps.float(), size=new_grid, mode="bicubic").to(positions.dtype)
-    return torch.cat([class_position, maps.flatten(2).transpose(1, 2)], dim=1)
-
-
-def make_patch_convolution(in_channels: int, hidden_dim: int, patch_size: int) -> nn.Conv2d:
-    """Make torchvision's patch projection, which is for three channels only, for any number of them."""
-    conv = nn.Conv2d(in_channels, hidden_dim, patch_size, stride=patch_size)
-    nn.init.trunc_normal_(conv.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
 
 
 def check_divisible(name: str, value: int, divisor_name: str, divisor: int) -> None:
@@ -151,4 +162,13 @@ def check_divisible(name: str, value: int, divisor_name: str, divisor: int) -> N
         )
 
 
-vit_b_16 = partial(VisionTransformer, patch_size=16, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072)
+# Table 1 of the paper.
+vit_base = partial(VisionTransformer, num_layers=12, num_heads=12, hidden_dim=768, mlp_dim=3072)
+vit_large = partial(VisionTransformer, num_layers=24, num_heads=16, hidden_dim=1024, mlp_dim=4096)
+vit_huge = partial(VisionTransformer, num_layers=32, num_heads=16, hidden_dim=1280, mlp_dim=5120)
+
+vit_b_16 = partial(vit_base, patch_size=16)
+vit_b_32 = partial(vit_base, patch_size=32)
+vit_l_16 = partial(vit_large, patch_size=16)
+vit_l_32 = partial(vit_large, patch_size=32)
+vit_h_14 = partial(vit_huge, patch_size=14)

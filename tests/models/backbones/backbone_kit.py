@@ -97,7 +97,8 @@ def materialise(model: nn.Module) -> nn.Module:
                 tensor.normal_(std=0.1)
             else:
                 tensor.normal_(std=min(0.5, (1 / tensor[0].numel()) ** 0.5))
-    return model.eval()
+    model.eval()  # of which mmpretrain's returns nothing
+    return model
 
 
 def transplant(reference: nn.Module, backbone: nn.Module) -> nn.Module:

@@ -97,3 +97,13 @@ def test_statistics_are_the_same_tensors_after_checkpointing():
     before = {name: id(buffer) for name, buffer in net.named_buffers()}
     net(torch.rand(2, 3, 8, 8)).sum().backward()
     assert {name: id(buffer) for name, buffer in net.named_buffers()} == before
+
+
+def test_parameters_outside_of_modules_freeze_with_the_stem():
+    class WithToken(Net):
+        def freeze(self):
+            self.token = nn.Parameter(torch.zeros(3))
+            super().freeze()
+
+    assert WithToken().token.requires_grad
+    assert not WithToken(frozen_stages=1).token.requires_grad
