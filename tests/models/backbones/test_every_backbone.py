@@ -243,10 +243,11 @@ def test_traces_as_one_graph(name):
 
 @pytest.mark.slow
 @every_member
-def test_exports(name):
+def test_exports_for_batches_of_any_size(name):
     backbone = small(name).eval()
-    images = images_for(name)
-    program = torch.export.export(backbone, (images,))
+    batch = {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.export.export(backbone, (images_for(name),), dynamic_shapes=(batch,))
+    images = images_for(name, batch_size=3)
     with torch.no_grad():
         outputs, expected = as_tuple(program.module()(images)), as_tuple(backbone(images))
     for output, wanted in zip(outputs, expected, strict=True):
