@@ -168,12 +168,15 @@ def _describe_bounds(metadata: Sequence[Any]) -> str:
 
 
 def check(
-    parameters: Sequence[Parameter], values: dict[str, Any], unknown: str = "no parameter"
+    parameters: Sequence[Parameter],
+    values: dict[str, Any],
+    unknown: str = "no parameter",
+    also: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[Fault]]:
     """Check a TOML table against a component's parameters; return the validated values and all faults.
 
     Defaults are left to the callable: only what was given is returned. `unknown` opens the message about a
-    parameter that does not exist.
+    parameter that does not exist; `also` are keys that somebody else checks, for the hint in it.
     """
     own = [p for p in parameters if not p.injected]
     injected = {p.name for p in parameters if p.injected}
@@ -192,7 +195,7 @@ def check(
     try:
         checked = model.model_validate_json(pydantic_core.to_json(values))
     except pydantic.ValidationError as error:
-        return {}, faults + faults_of(error, values, [p.name for p in own], unknown)
+        return {}, faults + faults_of(error, values, [*(p.name for p in own), *also], unknown)
     given = checked.model_fields_set
     result = {p.name: getattr(checked, f"field_{i}") for i, p in enumerate(own) if f"field_{i}" in given}
     return result, faults

@@ -17,6 +17,8 @@ from clscli.reports.text import list_some
 
 # Where trainers keep the tensors in a file; averaged ones first, as they are those that were evaluated.
 _CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "weights", "model_state_dict")
+# What files that torch wrote begin with: a zip archive, or a pickle of before torch 1.6.
+_STARTS = (b"PK\x03\x04", b"\x80")
 # What a folder in the layout of the Hugging Face hub holds, the safe one first.
 _IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
 
@@ -48,12 +50,23 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return _read_safetensors(file)
+        _check_start(file)
         return tensors_of(torch.load(file, map_location="cpu", weights_only=True), str(file))
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(file)) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{file}: cannot be read as weights: {reason}") from error
+
+
+def _check_start(file: Path) -> None:
+    """Raise ValueError for what torch never wrote: a page that a server sent in place of the file, for one."""
+    with file.open("rb") as opened:
+        start = opened.read(20)
+    if not start:
+        raise ValueError("the file is empty")
+    if not start.startswith(_STARTS):
+        raise ValueError(f"it begins with {start.decode('ascii', 'replace')!r}, as no file of weights does")
 
 
 def tensors_of(data: Any, source: str) -> Mapping[str, Tensor]:
@@ -78,7 +91,8 @@ def _refusal(file: Path) -> str:
     found = f" ({list_some(sorted(names), 3)})" if names else ""
     return (
         f"{file}: holds more than tensors{found}, and is not loaded for safety -- only if you trust it, make a "
-        f'clean one: torch.save(torch.load("{file}", weights_only=False)["state_dict"], "clean.pth")'
+        f'clean one: torch.save(torch.load("{file}", weights_only=False)["state_dict"], "clean.pth"), '
+        "with .state_dict() instead if it is a whole model"
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clscli.errors import CheckpointError
 from clscli.models.classifier import Classifier
-from clscli.models.download import Progress, download
+from clscli.models.download import Progress, digest_in, download
 from clscli.models.matching import Match, counted, match_weights
 from clscli.models.published import Weights, chosen_weights, published
 from clscli.models.weight_files import file_in, read_tensors
@@ -56,6 +56,11 @@ def load_pretrained(
         raise CheckpointError(
             f"{named}: only {fitting} of the {total} tensors of {bound.label} are in it, "
             f"with the right shape (it has {example}) -- these are weights of another model"
+        )
+    if broken := [name for name, tensor in match.fitting.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"{named}: holds values that are not finite, in {list_some(broken, 3)} "
+            "-- the file is damaged, or from a training that diverged"
         )
     model.backbone.load_state_dict(match.fitting, strict=False)
     lines = [f"loaded {fitting} of {total} tensors from {named}", *describe_match(match, num_classes)]
@@ -118,11 +123,17 @@ def _no_such_weights(bound: Bound, wanted: bool | str) -> str:
 
 def _fetch(source: Source, progress: Progress | None) -> Mapping[str, Tensor]:
     """Read the tensors of a source, downloaded if they are not here yet."""
+    if isinstance(source, Path):
+        return read_tensors(source)
     if isinstance(source, Weights):
-        file = download(source.urls, source.sha256, progress)
-    else:
-        file = source if isinstance(source, Path) else download([source], progress=progress)
-    return read_tensors(file)
+        return read_tensors(download(source.urls, source.sha256, progress))
+    file = download([source], progress=progress)
+    try:
+        return read_tensors(file)
+    except CheckpointError:
+        if not digest_in(source):  # nothing has told yet that this is the file: the next try fetches it again
+            file.unlink(missing_ok=True)
+        raise
 
 
 def describe_match(match: Match, num_classes: int) -> Iterator[str]:

@@ -30,6 +30,7 @@ class Draft:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[Path, Origin] = field(default_factory=dict)
     name: str = "spec"  # how messages name the whole
+    notes: list[str] = field(default_factory=list)  # what a user may not have meant
 
     def origin(self, path: Path) -> Origin:
         """Tell where the value at `path` was written, or the nearest table around it."""
@@ -65,7 +66,21 @@ class Draft:
                     self.origins[here] = origins[here]
                 self.merge(value, origins, here)
             else:
+                self.note_forgotten(here, value, origins)
                 self.put(here, value, origins)
+
+    def note_forgotten(self, path: Path, new: Any, origins: Mapping[Path, Origin]) -> None:
+        """Keep in mind what somebody wrote for a component that gives way to another one, to say it later."""
+        old = self.get(path)
+        if not (isinstance(new, dict) and isinstance(old, dict) and "type" in new):
+            return
+        lost = [key for key in old if key not in new and self.origin((*path, key)) != DEFAULT]
+        if lost:
+            who = origins.get((*path, "type"), DEFAULT).where
+            where = self.origin((*path, lost[0])).where
+            self.notes.append(
+                f"{who}: {dotted(path)} is another component now, without {', '.join(lost)} of {where}"
+            )
 
     def put(self, path: Path, value: Any, origins: Mapping[Path, Origin]) -> None:
         """Replace what is at `path`, a table or a list element included; the tables around it must exist."""

@@ -17,7 +17,7 @@ from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.engine.session import new_session
 from clscli.engine.teacher import teachers_for
-from clscli.errors import CheckpointError, Interrupted, PluginError, SpecError
+from clscli.errors import Interrupted, PluginError, SpecError
 from clscli.models.losses.total import TotalLoss
 from clscli.spec import load_spec, render_spec
 
@@ -178,7 +178,7 @@ def test_a_student_learns_from_its_teacher_and_is_evaluated_without_it(tiny, tra
 
     Path("teacher.pth").unlink()
     assert evaluate("run/best.pth", device="cpu").loss == pytest.approx(rows["loss"], rel=1e-6)
-    with pytest.raises(CheckpointError, match=r"teacher\.pth: no such checkpoint$"):
+    with pytest.raises(SpecError, match=r"teacher\.pth does not exist -- give the best\.pth of a run$"):
         clscli.resume("run", device="cpu")
 
 
@@ -238,6 +238,6 @@ def test_a_wrong_teacher_is_refused_before_the_run(tiny, trained, tmp_path):
         f"spec: model.loss: loss 'soft_target_kd': the teacher {teacher} does not know the classes ring"
     ]
     assert problems_of(with_loss(tiny, {"type": "soft_target_kd"})) == ["spec: model.loss.teacher: is required"]
-    with pytest.raises(CheckpointError, match=r"nowhere\.pth: no such checkpoint$"):
+    with pytest.raises(SpecError, match=r"model\.loss: .*the teacher .*nowhere\.pth does not exist"):
         run(with_loss(tiny, {"type": "soft_target_kd", "teacher": "nowhere.pth"}))
     assert not Path("run").exists()

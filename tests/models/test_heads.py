@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import clscli
-from clscli.engine.loop import head_loss
+from clscli.engine.step import head_loss
 from clscli.errors import SpecError
 from clscli.models.build import Blueprint, build_model
 from clscli.models.classifier import Classifier

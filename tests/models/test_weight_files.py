@@ -120,7 +120,8 @@ def test_extras_are_refused_with_a_way_out(tmp_path, is_zip):
     command = f'torch.save(torch.load("{file}", weights_only=False)["state_dict"], "clean.pth")'
     assert str(info.value) == (
         f"{file}: holds more than tensors{found}, and is not loaded for safety "
-        f"-- only if you trust it, make a clean one: {command}"
+        f"-- only if you trust it, make a clean one: {command}, "
+        "with .state_dict() instead if it is a whole model"
     )
     os.chdir(tmp_path)
     torch.save(torch.load(file, weights_only=False)["state_dict"], "clean.pth")  # what the message says
@@ -145,3 +146,17 @@ def test_the_safe_file_of_a_folder_is_taken(tmp_path):
     assert file_in(tmp_path) == tmp_path / "pytorch_model.bin"
     (tmp_path / "model.safetensors").touch()
     assert file_in(tmp_path) == tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"<!DOCTYPE html><html>", "it begins with '<!DOCTYPE html><html', as no file of weights does"),
+    ],
+)
+def test_a_page_instead_of_a_file(tmp_path, content, reason):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(CheckpointError) as info:
+        read_tensors(tmp_path / "w.pth")
+    assert str(info.value) == f"{tmp_path}/w.pth: cannot be read as weights: {reason}"

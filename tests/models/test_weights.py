@@ -302,3 +302,28 @@ def test_a_neck_that_is_not_in_the_file_is_left_as_initialised():
     torch.save(model.backbone.state_dict(), "w.pth")
     (line,) = load_pretrained(spec, model, num_classes=2)
     assert line.startswith("backbone 'hrnet_w18_small': loaded")
+
+
+def test_a_page_that_was_served_instead_of_the_file_is_not_kept(model, weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    torch.save(weights, "w.pth")
+    files = {"w.pth": b"<html>moved</html>"}
+    with serving() as serve:
+        url = serve(files)
+        with pytest.raises(
+            CheckpointError, match=r"cannot be read as weights: it begins with '<html>moved</html>'"
+        ):
+            model(f"{url}/w.pth")
+        serve({"w.pth": Path("w.pth").read_bytes()})
+        assert same(model(f"{url}/w.pth"), weights)
+
+
+def test_weights_that_are_not_finite_are_refused(model, weights, tmp_path):
+    weights["layer1.0.conv1.weight"][0, 0] = float("nan")
+    torch.save(weights, "w.pth")
+    with pytest.raises(CheckpointError) as info:
+        model("w.pth")
+    assert str(info.value) == (
+        f"{tmp_path}/w.pth: holds values that are not finite, in layer1.0.conv1.weight "
+        "-- the file is damaged, or from a training that diverged"
+    )

@@ -97,3 +97,22 @@ def test_unset_brings_the_default_back_with_its_origin():
 def test_unset_of_what_is_not_there(path):
     with pytest.raises(KeyError, match=r"'" + r"\.".join(path) + "'"):
         Draft({"a": {"x": 1}}).unset(path, Draft())
+
+
+def test_what_gave_way_to_another_component_is_remembered():
+    draft = Draft()
+    for where, table in (
+        ("a.toml", {"backbone": {"type": "resnet50", "pretrained": True, "frozen_stages": 1}}),
+        ("--set", {"backbone": {"type": "vit_b_16"}}),
+    ):
+        origins = dict.fromkeys(paths(table), Origin(where))
+        draft.merge(table, origins)
+    assert draft.values == {"backbone": {"type": "vit_b_16"}}
+    assert draft.notes == ["--set: backbone is another component now, without pretrained, frozen_stages of a.toml"]
+
+
+def test_a_default_that_gives_way_is_not_worth_a_note():
+    draft = Draft()
+    draft.merge({"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}, {})
+    draft.merge({"loss": {"type": "focal"}}, {("loss", "type"): Origin("a.toml")})
+    assert draft.notes == []

@@ -5,8 +5,9 @@ them, the engine also uses
 
 - `reduction`: "sum" when the scalar is a sum over the batch; without it, or with "mean", it is a mean. The
   losses that are reported are per sample either way.
-- `given(images)`: the same loss for one batch of training images, `uint8 (B, C, H, W)` as the model gets them,
-  and again a callable of logits and target. Called in training alone; evaluation calls the loss itself.
+- `given(images)`: the same loss for one batch of training images, `uint8 (B, C, H, W)` as the model gets them, or
+  `float` from 0 to 255 when batches are mixed, and again a callable of logits and target. Called in training
+  alone; evaluation calls the loss itself.
 - `state_dict`, `to`, `train` and `eval`, when it is an `nn.Module`: its state goes into `last.pth`, and it is in
   evaluation mode while the model is.
 
