@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import importlib_metadata
@@ -26,6 +27,7 @@ class Kind(NamedTuple):
 
     singular: str
     injected: tuple[str, ...] = ()
+    refused: Mapping[str, str] = MappingProxyType({})  # names known from elsewhere, and why they are not offered
 
 
 # The one table: a new group is a new line. The entry-point group is "clscli.<key>".
@@ -35,8 +37,16 @@ KINDS: dict[str, Kind] = {
     "heads": Kind("head", ("in_channels", "num_classes")),
     "losses": Kind("loss", ("num_classes", "class_counts", "load_teacher")),
     "transforms": Kind("transform", ("split",)),
+    "batch_transforms": Kind("batch transform", ("num_classes",)),
     "datasets": Kind("dataset", ("split",)),
-    "optimizers": Kind("optimizer", ("params",)),
+    "optimizers": Kind(
+        "optimizer",
+        ("params", "hidden_weights"),
+        {
+            "lbfgs": "it computes the loss several times a step, and always of all pictures -- take adamw or sgd",
+            "sparse_adam": "it is for sparse gradients, which no image classifier has -- take adam",
+        },
+    ),
     "schedulers": Kind("scheduler", ("num_steps", "steps_per_epoch")),
     "hooks": Kind("hook"),
 }
@@ -45,6 +55,8 @@ CORE = "clscli"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 # A kind with fewer names than this shows them all when a name is unknown.
 FEW_NAMES = 12
+# Of the likenesses that difflib computes, from 0 to 1: what is close to the best, and what is a mere slip.
+_NEARLY, _TYPO = 0.05, 0.85
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,8 @@ def resolve(kind: str, name: str) -> Component:
     if matches:
         choices = " or ".join(f"'{c.qualified}'" for c in matches)
         raise UnknownComponentError(f"{word} '{name}' is offered by {len(matches)} packages -- write {choices}")
+    if name in KINDS[kind].refused:
+        raise UnknownComponentError(f"there is no {word} '{name}': {KINDS[kind].refused[name]}")
     raise UnknownComponentError(f"unknown {word} '{name}'{_suggest(kind, name, components)}")
 
 
@@ -179,10 +193,14 @@ def _suggest(kind: str, name: str, components: Iterable[Component]) -> str:
 
 def near_names(name: str, names: Iterable[str]) -> str:
     """Join the names closest to a mistyped one as `'a' or 'b'`; empty when nothing comes near."""
-    known = {n.lower(): n for n in names}
-    near = [known[n] for n in get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
-    near += [n for low, n in known.items() if name and name.lower() in low and n not in near]
-    return " or ".join(f"'{n}'" for n in near[:3])
+    name, known = name.lower(), {n.lower(): n for n in names}
+    likeness = {n: SequenceMatcher(None, n, name).ratio() for n in get_close_matches(name, known, n=3)}
+    best = max(likeness.values(), default=0.0)
+    # Among hundreds of names some are always close: only those nearly as close as the best are meant.
+    near = [n for n, ratio in likeness.items() if ratio > best - _NEARLY]
+    if best < _TYPO and name:
+        near += sorted((n for n in known if name in n and n not in near), key=lambda n: not n.startswith(name))
+    return " or ".join(f"'{known[n]}'" for n in near[:3])
 
 
 def incompatibility(component: Component) -> str | None:

@@ -35,6 +35,7 @@ def run(*arguments):
         (["train", "--help"], "--dry-run"),
         (["eval", "--help"], "--ckpt"),
         (["predict", "--help"], "--topk"),
+        (["plot", "schedule", "--help"], "--steps-per-epoch"),
         (["list"], "backbones"),
         (["list", "backbones"], "resnet18"),
         (["list", "--json"], '"qualified": "clscli:resnet18"'),

@@ -65,7 +65,8 @@ def test_listing_is_sorted_by_kind_and_name_with_the_built_in_first(packages):
     assert [(c.kind, c.name, c.dist != "clscli") for c in found] == sorted(
         (c.kind, c.name, c.dist != "clscli") for c in found
     )
-    assert [c.qualified for c in found if c.name == "linear"] == ["clscli:linear", "aaa:linear"]
+    linear = [c.qualified for c in found if (c.kind, c.name) == ("heads", "linear")]
+    assert linear == ["clscli:linear", "aaa:linear"]
 
 
 def test_groups_of_others_are_no_components(packages):
@@ -148,8 +149,8 @@ def test_unknown_name_with_near_names(packages):
 
 
 def test_unknown_name_of_a_kind_with_few_names_lists_them():
-    assert resolve_error("optimizers", "zzz") == (
-        f"unknown optimizer 'zzz' -- there are: {', '.join(names('optimizers'))} (see: clscli list optimizers)"
+    assert resolve_error("datasets", "zzz") == (
+        f"unknown dataset 'zzz' -- there are: {', '.join(names('datasets'))} (see: clscli list datasets)"
     )
 
 
@@ -162,7 +163,7 @@ def test_unknown_name_of_a_kind_with_many_names_only_says_where_to_look(packages
     ("name", "expected"),
     [
         ("depht", "'depth'"),
-        ("DEPTH", "'depth' or 'width'"),
+        ("DEPTH", "'depth'"),
         ("vit", "'vit_small'"),  # contained in it, though not similar
         ("zzz", ""),
         ("", ""),

@@ -9,6 +9,7 @@ import typer
 from clscli import __version__
 from clscli.cli.eval import eval_command
 from clscli.cli.list import list_command
+from clscli.cli.plot import plot_app
 from clscli.cli.predict import predict_command
 from clscli.cli.train import train_command
 
@@ -26,6 +27,7 @@ app.command("train", context_settings=_HELP)(train_command)
 app.command("eval", context_settings=_HELP)(eval_command)
 app.command("predict", context_settings=_HELP)(predict_command)
 app.command("list", context_settings=_HELP)(list_command)
+app.add_typer(plot_app, name="plot", context_settings=_HELP)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import typer
 
 from clscli.cli.console import to_json
+from clscli.engine.accumulation import lr_factor
 from clscli.engine.device import choose_device, device_name
+from clscli.engine.groups import GroupRow, build_optimizer, describe_groups
+from clscli.engine.memory import settle_batch_size
 from clscli.engine.prepare import Plan, prepare
 from clscli.reports.text import format_table
 from clscli.spec import read_training_draft, render_spec, resolve
@@ -30,12 +34,14 @@ def show_dry_run(
     """Prepare a run, print what it would be, and leave nothing behind."""
     chosen = choose_device(device)
     draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
-    plan = prepare(resolve(draft, check_structure(draft)))
+    plan = settle_batch_size(prepare(resolve(draft, check_structure(draft))), chosen)
     if as_json:
         typer.echo(to_json(_as_json(plan, str(chosen)), sys.stdout))
         return
     typer.echo(render_spec(plan.spec.values, plan.spec.draft))
     typer.echo(_model_table(plan))
+    typer.echo("")
+    typer.echo(_group_table(plan))
     typer.echo("")
     typer.echo(_data_table(plan))
     typer.echo("")
@@ -50,6 +56,27 @@ def _model_table(plan: Plan) -> str:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return f"({', '.join(['B', *map(str, shape[1:])])})"
+
+
+def _group_table(plan: Plan) -> str:
+    rows = [
+        (
+            str(row.num_tensors),
+            f"{row.num_parameters:,}",
+            f"{row.lr:g}",
+            "-" if row.weight_decay is None else f"{row.weight_decay:g}",
+            row.first,
+        )
+        for row in _groups(plan)
+    ]
+    head = ("tensors", "parameters", "lr", "weight decay", "group that begins with")
+    return format_table(head, rows, right=(0, 1, 2, 3))
+
+
+def _groups(plan: Plan) -> list[GroupRow]:
+    spec = plan.spec.spec
+    factor = lr_factor(spec.data.images_per_batch, spec.train)
+    return describe_groups(build_optimizer(plan.spec, plan.model), plan.model, factor)
 
 
 def _data_table(plan: Plan) -> str:
@@ -68,6 +95,7 @@ def _as_json(plan: Plan, device: str) -> dict[str, Any]:
         "parameters": plan.num_parameters,
         "trained_parameters": plan.num_trained,
         "parts": [{"name": s.name, "shapes": [list(x[1:]) for x in s.shapes]} for s in plan.stages],
+        "groups": [dataclasses.asdict(row) for row in _groups(plan)],
         "data": [{"class": name, "train": train, "val": val} for name, train, val in counts],
         "device": device,
     }

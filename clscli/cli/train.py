@@ -47,7 +47,8 @@ def train_command(
     """Train a model as a spec says.
 
     The shortest spec is a file with: [data] root = "photos", where photos/train/cat/1.jpg is a picture.
-    A setting is changed by --set optimizer.lr=0.01, and --dry-run shows all of them.
+    A setting is changed by --set optimizer.lr=0.01, and --dry-run shows all of them. Presets, for recipes that
+    are known to work, are shown by: clscli list presets.
     """
     if resume is not None:
         given = {"SPEC": spec, "--data": data, "--set": sets, "--unset": unsets, "--out": out}
@@ -102,6 +103,8 @@ def _report(result: TrainResult, as_json: bool) -> None:
         return
     best = result.best
     say("")
-    say(f"best top-1 {100 * best['top1']:.2f} % in epoch {best['epoch']}, saved as {result.checkpoint}")
+    metric = "" if result.monitor == "top1" else f"best {result.monitor} {best[result.monitor]:.4f}, with "
+    top1 = f"{metric or 'best '}top-1 {100 * best['top1']:.2f} %"
+    say(f"{top1} in epoch {best['epoch']}, saved as {result.checkpoint}")
     say(f"run directory: {result.run}")
     say(f"next: clscli predict IMAGE --ckpt {quote(str(result.checkpoint))}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from clscli.errors import UsageError
+from clscli.models.layers.outputs import Outputs
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,6 +69,7 @@ class Execution:
     precision: str  # float32 | bfloat16 | float16
     channels_last: bool
     threads: int | None = None  # on the CPU; the numbers depend on it, in the last digits
+    compiled: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,6 +81,14 @@ class Execution:
     def memory_format(self) -> torch.memory_format:
         """The layout of images and convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def forward(self, model: nn.Module) -> Callable[[Tensor], Outputs]:
+        """Return a model as training steps call it; the model itself, and its state dict, stay as they are.
+
+        What is compiled is for one size of batch each: code for any size is slower, and which sizes came first
+        would decide what is computed, so that a resumed run could differ.
+        """
+        return torch.compile(model, dynamic=False) if self.compiled else model
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """Return the context in which a training step's forward pass runs."""
@@ -100,4 +111,4 @@ class Execution:
             torch.set_num_threads(before)
 
     def __str__(self) -> str:
-        return self.precision + (", channels last" if self.channels_last else "")
+        return self.precision + ", channels last" * self.channels_last + ", compiled" * self.compiled

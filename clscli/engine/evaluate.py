@@ -46,7 +46,7 @@ def evaluate(
     loader = BatchLoader(
         view,
         build_transforms(spec, split if split != "train" else "val"),
-        batch_size=spec.spec.data.batch_size,
+        batch_size=spec.spec.data.images_per_batch,
         seed=spec.spec.seed,
         shuffle=False,
         num_workers=spec.spec.data.num_workers,

@@ -87,7 +87,7 @@ class Predictor:
         """
         if topk < 1:
             raise UsageError(f"topk must be at least 1, got {topk}")
-        size = batch_size or self.spec.spec.data.batch_size
+        size = batch_size or self.spec.spec.data.images_per_batch
         waiting: list[tuple[str, Tensor | str]] = []
         for name, image in prefetch(self._read, sources, ahead=2 * size):
             if waiting and not _fit(waiting, image):

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from clscli.data.batch_transforms import BatchTransforms, build_batch_transforms
 from clscli.data.catalog import TrainingData, find_unreadable, open_training_data
 from clscli.data.loader import Transform, num_batches
 from clscli.data.pipeline import build_transforms, output_shape
 from clscli.data.split import View
-from clscli.engine.optimizers import parameter_groups
-from clscli.engine.schedules import build_schedule
+from clscli.engine.accumulation import steps_per_epoch
+from clscli.engine.groups import build_optimizer
+from clscli.engine.initial_weights import find_initial
+from clscli.engine.schedules import build_schedule, check_momentum
 from clscli.engine.teacher import teachers_for
 from clscli.errors import DataError, PluginError, describe
 from clscli.models.build import Blueprint, Stage, build_loss, build_model, check_shapes
@@ -37,6 +41,7 @@ class Plan:
     data: TrainingData
     train_transforms: list[Transform]
     eval_transforms: list[Transform]
+    batch_transforms: BatchTransforms
     blueprint: Blueprint
     model: Classifier
     stages: list[Stage]
@@ -61,18 +66,20 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     train_transforms = build_transforms(spec, "train")
     eval_transforms = build_transforms(spec, "val")
     blueprint = Blueprint(len(data.classes), output_shape(eval_transforms, data.train))
+    batch_transforms = build_batch_transforms(spec, blueprint.num_classes)
     torch.manual_seed(seed_for(spec.spec.seed, "weights"))
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)
     if run is None:
         _try_the_rest(spec, data, blueprint, model)
-    for note in data.notes:
+    for note in [*spec.draft.notes, *data.notes]:
         log.info("note: %s", note)
     return Plan(
         spec,
         _readable(data, spec.spec.data.on_bad_image),
         train_transforms,
         eval_transforms,
+        batch_transforms,
         blueprint,
         model,
         stages,
@@ -82,19 +89,41 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
 def _try_the_rest(spec: ResolvedSpec, data: TrainingData, blueprint: Blueprint, model: Classifier) -> None:
     """Build what the training will build again, only to find now what its components refuse."""
     load_teacher = teachers_for(data.classes, blueprint.image_shape[0], torch.device("cpu"))
-    _try_loss(spec, build_loss(spec, data.train.class_counts, load_teacher), blueprint.num_classes)
-    spec.construct(spec.one("optimizer"), params=parameter_groups(model))
-    build_schedule(spec, num_batches(len(data.train), spec.spec.data.batch_size))
+    loss = build_loss(spec, data.train.class_counts, load_teacher)
+    _try_loss(spec, loss, blueprint.num_classes, mixed=bool(spec.many("transforms", "batch")))
+    _check_freezing(spec, model)
+    optimizer = build_optimizer(spec, model)
+    num_steps = steps_per_epoch(num_batches(len(data.train), _expected_batch(spec)), spec.spec.train)
+    schedule = build_schedule(spec, num_steps)
+    check_momentum(spec, schedule, optimizer)
     for bound in spec.many("hooks"):
         spec.construct(bound)
-    find_pretrained(spec)
+    if find_initial(spec) is None:
+        find_pretrained(spec)
 
 
-def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int) -> None:
-    """Compute the loss of two samples, with targets as the training will have them."""
+def _expected_batch(spec: ResolvedSpec) -> int:
+    """Return the batch size, or while that is still to be settled, a common one."""
+    batch_size = spec.spec.data.batch_size
+    return 64 if batch_size == "auto" else batch_size
+
+
+def _check_freezing(spec: ResolvedSpec, model: Classifier) -> None:
+    """Refuse to freeze all that there is to train."""
+    rest = [*model.necks.parameters(), *model.head.parameters()]
+    if spec.spec.train.freeze_epochs and not any(parameter.requires_grad for parameter in rest):
+        message = "with the backbone frozen there is nothing to train: neck and head have no parameters"
+        raise spec.error(("train", "freeze_epochs"), message)
+
+
+def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int, *, mixed: bool) -> None:
+    """Compute the loss of two samples, with targets as the training will have them: floats if they are mixed."""
     named = " + ".join(str(bound.component) for bound in spec.many("model", "loss"))
+    targets = torch.tensor([0, num_classes - 1])
+    if mixed:
+        targets = F.one_hot(targets, num_classes).float()
     try:
-        value = loss(torch.zeros(2, num_classes), torch.tensor([0, num_classes - 1]))
+        value = loss(torch.zeros(2, num_classes), targets)
     except ValueError as error:
         raise spec.error(("model", "loss"), str(error)) from error
     except Exception as error:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from clscli.engine.accumulation import lr_factor
 from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
 from clscli.engine.device import device_name
 from clscli.engine.loop import EpochResult
 from clscli.engine.prepare import Plan
 from clscli.engine.run_directory import RunDirectory
 from clscli.engine.session import Session
+from clscli.models.classifier import Classifier
 from clscli.reports.text import list_some
 
 log = logging.getLogger("clscli")
@@ -43,57 +46,77 @@ class Recorder:
             "%d training and %d validation pictures of %d classes, run directory %s",
             *(len(data.train), len(data.val), len(data.classes), self.run.path),
         )
+        self._announce_options()
+
+    def _announce_options(self) -> None:
+        """Log what the spec's options come to that is not to be seen in it."""
+        options, images = self.session.options, self.session.train.order.batch_size
+        if options.scale_lr != "none":
+            log.info(
+                "learning rate x %.4g: %d pictures a step, base_batch_size %d, scale_lr = %s",
+                *(lr_factor(images, options), images * options.accumulation_steps),
+                *(options.base_batch_size, options.scale_lr),
+            )
+        if options.freeze_epochs:
+            log.info("the backbone is frozen until epoch %d is over", min(options.freeze_epochs, options.epochs))
 
     def record(self, result: EpochResult) -> None:
         """Keep an epoch: its line of metrics, the checkpoints, a line in the log."""
         row = result.row()
         self.rows.append(row)
-        is_best = self.best is None or _is_better(row, self.best)
+        is_best = result.evaluation is not None and (self.best is None or self._is_better(row, self.best))
         # In this order a kill at any point leaves a run that resumes to the same numbers.
         self.run.append_metrics(row)
         if is_best:
             self.best = row
-            save_checkpoint(self._checkpoint(), self.run.best)
+            save_checkpoint(self._checkpoint(self.session.state.eval_model), self.run.best)
         self.save_last()
         _log_epoch(result, self.session.epochs, is_best)
 
-    def save_last(self) -> None:
-        """Save all that going on from here needs."""
+    def save(self, path: Path) -> None:
+        """Save all that going on from here needs, in a file of its own and as `last.pth`."""
         data = self._checkpoint()
         data["training"] = {**self.session.state_dict(), "pictures": self.pictures, "best": self.best}
-        save_checkpoint(data, self.run.last)
+        for file in {path, self.run.last}:
+            save_checkpoint(data, file)
+
+    def save_last(self) -> None:
+        """Save all that going on from here needs."""
+        self.save(self.run.last)
 
     def draw(self) -> None:
         """Draw the curves of the epochs so far."""
         if self.rows:
             from clscli.reports.plots import draw_curves  # matplotlib: only now, when the training is over
 
-            draw_curves(self.rows, self.run.curves)
+            draw_curves(self.rows, self.run.curves, monitor=self.session.options.monitor)
 
-    def _checkpoint(self) -> dict[str, Any]:
+    def _is_better(self, row: dict[str, Any], best: dict[str, Any]) -> bool:
+        """Compare two epochs: by the metric that the spec names, and by the loss where that is equal."""
+        key = self.session.options.monitor
+        sign = -1 if key == "loss" else 1
+        return (sign * row[key], -row["loss"]) > (sign * best[key], -best["loss"])
+
+    def _checkpoint(self, model: Classifier | None = None) -> dict[str, Any]:
         return checkpoint_data(
             self.plan.spec,
             self.plan.data.classes,
             self.plan.data.train.class_counts,
             self.plan.blueprint.image_shape,
-            self.session.model.state_dict(),
+            (model or self.session.model).state_dict(),
             self.rows[-1] if self.rows else {},
         )
 
 
-def _is_better(row: dict[str, Any], best: dict[str, Any]) -> bool:
-    """Compare two epochs: by top-1, and by the loss where that is equal."""
-    return (row["top1"], -row["loss"]) > (best["top1"], -best["loss"])
-
-
 def _log_epoch(result: EpochResult, epochs: int, is_best: bool) -> None:
-    log.info(
-        "epoch %*d/%d  loss %.4f  val_loss %.4f  top1 %5.2f %%  lr %.2g  %.1f s  %.0f images/s%s",
-        *(len(str(epochs)), result.epoch, epochs),
-        *(result.train_loss, result.evaluation.loss, 100 * result.evaluation.top1),
-        *(result.lr, result.seconds, result.images_per_second),
-        "  best" if is_best else "",
-    )
-    if result.unreadable:
+    epoch = f"epoch {result.epoch:{len(str(epochs))}}/{epochs}"
+    parts = [epoch if result.is_whole else f"{epoch}, step {result.step}", f"loss {result.train_loss:.4f}"]
+    if result.evaluation is not None:
+        found = result.evaluation
+        parts += [f"val_loss {found.loss:.4f}", f"top1 {100 * found.top1:5.2f} %"]
+    speed = f"{result.images_per_second:.0f} images/s"
+    parts += [f"lr {result.lr:.2g}", f"{result.seconds:.1f} s", speed, *["best"] * is_best]
+    log.info("%s", "  ".join(parts))
+    if result.unreadable and result.is_whole:
         named = list_some([f"{path} ({reason})" for path, reason in result.unreadable])
         log.info("skipped: %d pictures cannot be read: %s", len(result.unreadable), named)

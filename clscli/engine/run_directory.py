@@ -15,6 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import importlib_metadata
 import torch
 
 try:
@@ -70,10 +71,14 @@ class RunDirectory:
                 continue
         return [row for row in rows if isinstance(row, dict) and isinstance(row.get("epoch"), int)]
 
-    def keep_metrics(self, num_epochs: int) -> None:
-        """Forget epochs after the first `num_epochs`: a run that was killed may have logged one too many."""
-        kept = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] <= num_epochs]
-        self.write("metrics.jsonl", "".join(kept))
+    def keep_metrics(self, num_epochs: int, validated_step: int = 0) -> None:
+        """Forget lines of later than a checkpoint: a run that was killed may have logged one too many.
+
+        That is all but the first `num_epochs` epochs, and validations in the next one up to `validated_step`.
+        """
+        rows = self.read_metrics()
+        kept = [row for row in rows if row["epoch"] <= num_epochs or row["step"] <= validated_step]
+        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one epoch."""
@@ -116,9 +121,13 @@ class RunDirectory:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
         handler.setLevel(logging.INFO)
         log.addHandler(handler)
+        level = log.level
+        if not log.isEnabledFor(logging.INFO):  # called from Python, where nobody has asked to see anything
+            log.setLevel(logging.INFO)
         try:
             yield
         finally:
+            log.setLevel(level)
             log.removeHandler(handler)
             handler.close()
 
@@ -162,7 +171,7 @@ def environment(spec: ResolvedSpec, device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "command": sys.argv,
-        "versions": {"python": platform.python_version(), **component_versions(spec)},
+        "versions": {"python": platform.python_version(), **component_versions(spec), **_versions_of_libraries()},
         "platform": platform.platform(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if cuda else platform.processor() or platform.machine(),
@@ -170,6 +179,11 @@ def environment(spec: ResolvedSpec, device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git": _git_revision(),
     }
+
+
+def _versions_of_libraries() -> dict[str, str]:
+    """Return the versions of what pictures are read and changed with: the numbers depend on them, too."""
+    return {name: importlib_metadata.version(name) for name in ("torchvision", "numpy", "pillow")}
 
 
 def _git_revision() -> str | None:

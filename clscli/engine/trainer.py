@@ -11,10 +11,13 @@ from shlex import quote
 from typing import Any
 
 from clscli.engine.checkpoint import load_checkpoint
+from clscli.engine.determinism import deterministic_algorithms
 from clscli.engine.device import Execution, choose_device, device_name
+from clscli.engine.initial_weights import find_initial, load_initial
 from clscli.engine.loop import run_epochs
+from clscli.engine.memory import explain_out_of_memory, is_out_of_memory, release, settle_batch_size
 from clscli.engine.observer import Observer
-from clscli.engine.prepare import prepare
+from clscli.engine.prepare import Plan, prepare
 from clscli.engine.recorder import Recorder
 from clscli.engine.run_directory import RunDirectory, create_run, write_records
 from clscli.engine.session import new_session
@@ -34,6 +37,7 @@ class TrainResult:
     best: dict[str, Any]
     last: dict[str, Any]
     checkpoint: Path
+    monitor: str = "top1"  # the metric that makes an epoch the best
 
     def as_json(self) -> dict[str, Any]:
         """Return what `clscli train --json` prints."""
@@ -63,19 +67,20 @@ def train(
     chosen = choose_device(device)
     draft = read_training_draft(spec, data=data, sets=sets, unsets=unsets)
     resolved = resolve(draft, check_structure(draft))
-    plan = prepare(resolved)
-    observer = observer or Observer()
-    loaded = load_pretrained(resolved, plan.model, plan.blueprint.num_classes, observer)
-    session = new_session(plan, chosen)
-    name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
-    run = create_run(name, Path(out) if out is not None else None)
-    with run.lock(), run.logging(), session.execution.limit_threads():
-        write_records(run, resolved, plan.data, chosen)
-        recorder = Recorder(plan, session, run)
-        recorder.announce()
-        for line in loaded:
-            log.info(line)
-        return _run(recorder, observer)
+    with deterministic_algorithms(resolved.spec.train.deterministic):
+        plan = settle_batch_size(prepare(resolved), chosen)
+        observer = observer or Observer()
+        loaded = _load_weights(plan, observer)
+        session = new_session(plan, chosen)
+        name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
+        run = create_run(name, Path(out) if out is not None else None)
+        with run.lock(), run.logging(), session.execution.limit_threads():
+            write_records(run, plan.spec, plan.data, chosen)
+            recorder = Recorder(plan, session, run)
+            recorder.announce()
+            for line in loaded:
+                log.info(line)
+            return _run(recorder, observer)
 
 
 def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Observer | None = None) -> TrainResult:
@@ -90,23 +95,32 @@ def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Obse
         raise CheckpointError(f"{file}: has only what eval and predict need -- resume from last.pth")
     run = RunDirectory(file.parent)
     spec = checkpoint.resolve()
-    plan = prepare(spec, run.path)
-    if plan.data.classes != checkpoint.classes:
-        raise CheckpointError(f"{file}: the pictures now have other classes than when the run began")
-    session = new_session(plan, chosen, Execution(**checkpoint.training["execution"]))
-    session.model.load_state_dict(checkpoint.weights)
-    session.load_state_dict(checkpoint.training)
-    with run.lock(), run.logging(), session.execution.limit_threads():
-        run.keep_metrics(session.progress.epoch)
-        recorder = Recorder(plan, session, run, checkpoint.training["best"], run.read_metrics())
-        _announce_resumed(recorder, checkpoint.training["pictures"])
-        return _run(recorder, observer or Observer())
+    with deterministic_algorithms(spec.spec.train.deterministic):
+        plan = prepare(spec, run.path)
+        if plan.data.classes != checkpoint.classes:
+            raise CheckpointError(f"{file}: the pictures now have other classes than when the run began")
+        session = new_session(plan, chosen, Execution(**checkpoint.training["execution"]))
+        session.model.load_state_dict(checkpoint.weights)
+        session.load_state_dict(checkpoint.training)
+        with run.lock(), run.logging(), session.execution.limit_threads():
+            run.keep_metrics(session.progress.epoch, session.progress.validated_step)
+            recorder = Recorder(plan, session, run, checkpoint.training["best"], run.read_metrics())
+            _announce_resumed(recorder, checkpoint.training["pictures"])
+            return _run(recorder, observer or Observer())
+
+
+def _load_weights(plan: Plan, observer: Observer) -> list[str]:
+    """Give a new model the weights that the spec names, if any; return lines that say what was done."""
+    initial = find_initial(plan.spec)
+    if initial is not None:
+        return load_initial(plan.spec, plan.model, plan.data.classes, initial)
+    return load_pretrained(plan.spec, plan.model, plan.blueprint.num_classes, observer)
 
 
 def _announce_resumed(recorder: Recorder, pictures: str) -> None:
     run, progress = recorder.run, recorder.session.progress
     is_over = progress.epoch >= recorder.session.epochs or recorder.session.state.stop_reason is not None
-    if not run.best.exists():
+    if recorder.best is not None and not run.best.exists():
         if is_over:
             raise CheckpointError(f"{run.best}: is gone, and the run is complete -- {run.last} is its last epoch")
         log.info("note: %s is gone: the best of the epochs to come will be", run.best)
@@ -115,7 +129,8 @@ def _announce_resumed(recorder: Recorder, pictures: str) -> None:
         log.info("%s is complete: nothing to go on with", run.path)
         return
     at = f"epoch {progress.epoch + 1}" + (f", batch {progress.batch + 1}" if progress.batch else "")
-    log.info("going on with %s at %s on %s", run.path, at, device_name(recorder.session.device))
+    where = device_name(recorder.session.device)
+    log.info("going on with %s at %s on %s: weights, optimizer, schedule and hooks as saved", run.path, at, where)
     if recorder.pictures != pictures:
         log.info("note: the pictures have changed, so this is not the run that was stopped")
 
@@ -123,12 +138,13 @@ def _announce_resumed(recorder: Recorder, pictures: str) -> None:
 def _run(recorder: Recorder, observer: Observer) -> TrainResult:
     """Train to the end, saving after every epoch, and when interrupted."""
     session, run = recorder.session, recorder.run
-    session.state.run = run.path
+    session.state.run, session.save = run.path, recorder.save
     try:
         with StopRequest() as request:
             session.hooks.fire("on_run_start", session.state)
             for result in run_epochs(session, _StopBetweenSteps(observer, request)):
                 recorder.record(result)
+                session.save_wanted()
                 request.check()
             session.hooks.fire("on_run_end", session.state)
         recorder.draw()
@@ -142,15 +158,24 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
             f"-- go on with: clscli train --resume {quote(str(run.path))}"
         ) from None
     except TrainingError as error:
-        kept = f"the last good checkpoint is {run.last}" if run.last.exists() else "nothing was saved yet"
-        raise TrainingError(f"{error} -- {kept}; try a lower optimizer.lr") from None
+        raise TrainingError(f"{error} -- {_kept(run)}; try a lower optimizer.lr") from None
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        release(error)
+        explained = explain_out_of_memory(recorder.plan, session)
+        raise TrainingError(f"epoch {session.progress.epoch + 1}: {explained} ({_kept(run)})") from None
     finally:
         session.train.close()
         session.val.close()
     if session.state.stop_reason is not None:
         log.info("stopped early: %s", session.state.stop_reason)
     assert recorder.best is not None
-    return TrainResult(run.path, recorder.best, recorder.rows[-1], run.best)
+    return TrainResult(run.path, recorder.best, recorder.rows[-1], run.best, session.options.monitor)
+
+
+def _kept(run: RunDirectory) -> str:
+    return f"the last good checkpoint is {run.last}" if run.last.exists() else "nothing was saved yet"
 
 
 class _StopBetweenSteps(Observer):

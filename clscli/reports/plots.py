@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -15,12 +15,18 @@ from matplotlib.figure import Figure
 from clscli.files import atomic_write
 from clscli.reports.text import printable
 
+if TYPE_CHECKING:
+    from clscli.engine.schedules.preview import Preview
+
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes too (Okabe and Ito)
 
 
-def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw loss and top-1 of training and validation over the epochs of a run."""
-    epochs = [row["epoch"] for row in rows]
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, monitor: str = "top1") -> None:
+    """Draw loss and top-1 of training and validation over a run, with a line at the best by the metric `monitor`.
+
+    Over the epochs, or over the steps when there were validations within epochs.
+    """
+    unit = "epoch" if len({row["epoch"] for row in rows}) == len(rows) else "step"
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     for axes, title, keys, scale in (
@@ -28,17 +34,44 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path) -> None:
         (accuracies, "top-1 (%)", ("train_top1", "top1"), 100),
     ):
         for key, label, colour in zip(keys, ("training", "validation"), (_BLUE, _ORANGE), strict=True):
-            values = [scale * row[key] for row in rows]
-            axes.plot(epochs, values, label=label, color=colour, marker="." if len(rows) < 40 else "")
+            points = [(row[unit], scale * row[key]) for row in rows if key in row]  # not every epoch is validated
+            xs, ys = [x for x, _ in points], [y for _, y in points]
+            axes.plot(xs, ys, label=label, color=colour, marker="." if len(rows) < 40 else "")
         axes.set_title(title)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="#dddddd", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-    best = max(rows, key=lambda row: (row["top1"], -row["loss"]))
-    accuracies.axvline(best["epoch"], color=_GRAY, linewidth=0.8, linestyle=":")
-    accuracies.legend(title=f"best: {100 * best['top1']:.2f} % in epoch {best['epoch']}", frameon=False)
+    validated, sign = [row for row in rows if monitor in row], -1 if monitor == "loss" else 1
+    if validated:
+        best = max(validated, key=lambda row: (sign * row[monitor], -row["loss"]))
+        accuracies.axvline(best[unit], color=_GRAY, linewidth=0.8, linestyle=":")
+        accuracies.legend(title=f"best: {100 * best['top1']:.2f} % in {unit} {best[unit]}", frameon=False)
     losses.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_schedule(preview: Preview, path: Path) -> None:
+    """Draw the learning rates of a run to come over its epochs, and below them the momentum if it moves."""
+    rows = 1 if preview.momentum is None else 2
+    figure = Figure(figsize=(8, 4 if rows == 1 else 6), layout="constrained")
+    rates, *below = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
+    shades = matplotlib.colormaps["viridis"]
+    for index, curve in enumerate(preview.curves):
+        colour = _BLUE if len(preview.curves) == 1 else shades(index / len(preview.curves))
+        label = f"{max(curve.rates):.3g}: {curve.parameters:,} parameters"
+        rates.plot(preview.epochs, curve.rates, color=colour, label=label)
+    rates.set_title(f"learning rate, {preview.scheduler}", parse_math=False)
+    rates.set_ylim(bottom=0)
+    if len(preview.curves) > 1:  # models with layer decay have twenty: next to them is room
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    for axes in below:
+        axes.plot(preview.epochs, preview.momentum, color=_ORANGE)
+        axes.set_title("momentum")
+    for axes in (rates, *below):
+        axes.grid(color="#dddddd", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(f"epoch, of {preview.steps_per_epoch} steps")
     _save(figure, path)
 
 

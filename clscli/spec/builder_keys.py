@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clscli.plugins import near_names
 from clscli.signature import Fault, Parameter, check, complete, read_parameters
+from clscli.spec.groups import Groups
 from clscli.toml import format_value
 
 
@@ -62,6 +64,16 @@ def _check_initialization(table: dict[str, Any]) -> tuple[dict[str, Any], list[F
     return (table, faults) if faults else ({"type": name, **complete(parameters, kwargs)}, [])
 
 
+def check_groups(value: Any) -> tuple[Any, list[Fault]]:
+    """Check the table of an optimizer's parameter groups; return it with all its defaults."""
+    if not isinstance(value, dict):
+        example = "{ head_lr = 10.0, layer_decay = 0.75 }"
+        return value, [Fault((), f"must be a table such as {example}, got {format_value(value)}")]
+    parameters = read_parameters(Groups, injected=())
+    kwargs, faults = check(parameters, value, "unknown key")
+    return (value, faults) if faults else (complete(parameters, kwargs), [])
+
+
 _PRETRAINED = BuilderKey("bool | str", "false", "true, a name of weights, a path or a URL", check_pretrained)
 _INIT = BuilderKey(
     "table | list",
@@ -70,10 +82,18 @@ _INIT = BuilderKey(
     check_init,
 )
 
+_GROUPS = BuilderKey(
+    "table",
+    "none",
+    f"factors of rate and weight decay: {', '.join(field.name for field in dataclasses.fields(Groups))}",
+    check_groups,
+)
+
 _KEYS: dict[str, Mapping[str, BuilderKey]] = {
     "backbones": {"pretrained": _PRETRAINED, "init": _INIT},
     "necks": {"init": _INIT},
     "heads": {"init": _INIT},
+    "optimizers": {"groups": _GROUPS},
 }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Set
 from dataclasses import dataclass
@@ -87,6 +88,14 @@ class ResolvedSpec:
     def error(self, path: Path, message: str) -> SpecError:
         """Make an error of one problem."""
         return SpecError([self.problem(path, message)])
+
+    def settled(self, table: str, key: str, value: Any) -> ResolvedSpec:
+        """Return this spec with a value in the place of an "auto" that only the machine could settle."""
+        values = copy.deepcopy(self.values)
+        values[table][key] = value
+        return dataclasses.replace(
+            self, spec=Spec.model_validate_json(pydantic_core.to_json(values)), values=values
+        )
 
     def construct(self, bound: Bound, **injected: Any) -> Any:
         """Call a component; its own ValueError is a problem of the spec, anything else one of its package."""
@@ -189,6 +198,8 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
     spec = Spec.model_validate_json(pydantic_core.to_json(values))
     if spec.data.root is not None:
         values["data"]["root"] = _absolute(spec.data.root, draft.origin(("data", "root")))
+    if spec.train.init_from is not None:
+        values["train"]["init_from"] = _absolute(spec.train.init_from, draft.origin(("train", "init_from")))
     components: dict[Path, Bound] = {}
     for slot in component_tables(values, needed):
         bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
@@ -211,7 +222,7 @@ def _bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[B
     keys = builder_keys(kind, parameters)
     given = {k: v for k, v in table.items() if k != "type" and k not in keys}
     label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
-    kwargs, faults = check(parameters, given, f"{label} has no parameter")
+    kwargs, faults = check(parameters, given, f"{label} has no parameter", also=list(keys))
     found = {(*path, *fault.path): fault.message for fault in faults}
     builder: dict[str, Any] = {}
     for name, key in keys.items():

@@ -33,10 +33,16 @@ class DataTable(_Table):
     train: ComponentTable | None = None
     val: ComponentTable | None = None
     test: ComponentTable | None = None
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)]
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     on_bad_image: Literal["error", "skip"]
+
+    @property
+    def images_per_batch(self) -> int:
+        """The batch size as a number: a run settles "auto" before it starts, and saves the number."""
+        assert self.batch_size != "auto", "batch_size is still to be settled"
+        return self.batch_size
 
 
 Channels = Annotated[list[float], Field(min_length=1)]
@@ -55,6 +61,7 @@ class TransformsTable(_Table):
     normalize: Literal["imagenet", "none"] | MeanStd
     train: list[ComponentTable]
     eval: list[ComponentTable]
+    batch: list[ComponentTable]  # of whole batches in training, on the device
 
 
 class ModelTable(_Table):
@@ -66,11 +73,29 @@ class ModelTable(_Table):
     loss: ComponentTable | Annotated[list[ComponentTable], Field(min_length=1)]
 
 
+# What `Evaluation.summary()` has.
+Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss"]
+_Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+
+
 class TrainTable(_Table):
-    """The run."""
+    """The run. A step is one of the optimizer: with accumulation, one for each group of batches."""
 
     epochs: Annotated[int, Field(ge=1)]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+    compile: Literal["auto"] | bool
+    deterministic: bool
+    accumulation_steps: Annotated[int, Field(ge=1)]
+    clip_grad_norm: _Limit = None
+    clip_grad_value: _Limit = None
+    scale_lr: Literal["none", "linear", "sqrt"]
+    base_batch_size: Annotated[int, Field(ge=1)]  # for which `optimizer.lr` is meant, when it is scaled
+    freeze_epochs: Annotated[int, Field(ge=0)]  # so many first epochs train neck and head alone
+    val_every: Annotated[int, Field(ge=1)]  # epochs
+    val_every_steps: Annotated[int, Field(ge=1)] | None = None  # instead of `val_every`
+    val_from_epoch: Annotated[int, Field(ge=1)]
+    monitor: Monitor  # what makes an epoch the best
+    init_from: Annotated[str, Field(min_length=1)] | None = None  # a checkpoint, for its weights only
 
 
 class Spec(_Table):
@@ -93,6 +118,7 @@ SLOTS: dict[Path, str] = {
     ("data", "test"): "datasets",
     ("transforms", "train"): "transforms",
     ("transforms", "eval"): "transforms",
+    ("transforms", "batch"): "batch_transforms",
     ("model", "backbone"): "backbones",
     ("model", "neck"): "necks",
     ("model", "head"): "heads",

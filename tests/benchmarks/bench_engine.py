@@ -17,13 +17,15 @@ from torch.nn import functional as F
 from clscli.engine.loop import train_epoch
 from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
-from clscli.engine.session import Progress, Session, new_session
+from clscli.engine.progress import Progress
+from clscli.engine.session import Session, new_session
 from clscli.spec import load_spec
 
 
 def engine_epoch(session: Session, epoch: int) -> None:
     session.progress = Progress(epoch=epoch)
-    train_epoch(session, Observer())
+    for _ in train_epoch(session, Observer()):
+        pass  # validations in the middle of an epoch, of which there are none
 
 
 def bare_epoch(session: Session, epoch: int) -> None:
@@ -31,7 +33,7 @@ def bare_epoch(session: Session, epoch: int) -> None:
     for batch in session.train.epoch(epoch):
         images = batch.images.to(session.device, memory_format=session.execution.memory_format)
         with session.execution.autocast(session.device):
-            loss = F.cross_entropy(session.model(images).float(), batch.targets.to(session.device))
+            loss = F.cross_entropy(session.forward(images).float(), batch.targets.to(session.device))
         session.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         session.optimizer.step()

@@ -169,7 +169,7 @@ def test_warmup_longer_than_the_run(clscli, tiny_file, option):
         ),
         ('data.root=""', "data.root: "),
         ("optimizer.lr=inf", "optimizer.lr: input should be a finite number, got inf"),
-        ("data.batch_size=99999999999999999999", "data.batch_size: must be at most 1000000, got 9999999999"),
+        ("data.batch_size=99999999999999999999", "data.batch_size: must be 'auto' or at most 1000000, got 99999"),
     ],
 )
 def test_what_training_would_refuse_a_dry_run_refuses(clscli, tiny_file, tmp_path, setting, message):

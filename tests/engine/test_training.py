@@ -84,20 +84,6 @@ def test_every_precision_trains(tiny, precision):
     assert chosen == precision if precision != "auto" else chosen in ("float32", "bfloat16")
 
 
-def test_what_auto_chose_is_kept_for_the_machine(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("CLSCLI_CACHE", str(tmp_path / "cache"))
-    tiny["train"] |= {"epochs": 1, "precision": "auto"}
-    run(tiny)
-    (kept,) = json.loads((tmp_path / "cache/execution.json").read_text()).values()
-    assert kept == load_checkpoint("run/last.pth").training["execution"]
-    other = {"precision": "float32", "channels_last": not kept["channels_last"], "threads": 1}
-    (tmp_path / "cache/execution.json").write_text(
-        json.dumps(dict.fromkeys(json.loads((tmp_path / "cache/execution.json").read_text()), other))
-    )
-    clscli.train(tiny, out="again", device="cpu")
-    assert load_checkpoint("again/last.pth").training["execution"] == other
-
-
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tiny):
     tiny["optimizer"] = {"type": "sgd", "lr": 1e-3}
     tiny["train"]["epochs"] = 2

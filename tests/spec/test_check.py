@@ -11,7 +11,7 @@ from fake_packages import FakePackages
 from clscli import plugins
 from clscli.errors import ClscliError, PluginError, SpecError
 from clscli.spec import check_structure, load_spec, read_draft, resolve
-from clscli.spec.schema import PREDICTING
+from clscli.spec.schema import PREDICTING, TrainTable
 
 DATA = '[data]\nroot = "p"\n'
 TABLES = "seed, data, transforms, model, optimizer, scheduler, train, hooks, extends, unset"
@@ -44,7 +44,8 @@ def structure(source, **options):
         ("zzz = 1", f"1: zzz: unknown key 'zzz' -- there are: {TABLES}"),
         ("[zzz.a]\nx = 1", f"1: zzz: unknown key 'zzz' -- there are: {TABLES}"),
         ("[train]\nepoch = 1", "2: train.epoch: unknown key 'epoch' -- did you mean 'epochs'?"),
-        ("[train]\nzzz = 1", "2: train.zzz: unknown key 'zzz' -- there are: epochs, precision"),
+        ("[train]\nzzz = 1",
+         f"2: train.zzz: unknown key 'zzz' -- there are: {', '.join(TrainTable.model_fields)}"),
         ("seed = '1'", '1: seed: must be an integer, got "1"'),
         ("seed = -1", "1: seed: must be at least 0, got -1"),
         ("seed = 2020-01-01", '1: seed: must be an integer, got "2020-01-01"'),
@@ -381,3 +382,11 @@ def test_whatever_a_spec_holds_only_our_own_errors_are_raised():
             outcomes[type(error)] += 1
     assert outcomes["valid"] > 0
     assert outcomes[SpecError] > 100
+
+
+def test_keys_of_the_builder_are_among_the_suggestions():
+    backbone = 'backbone = { type = "resnet18", pretraned = true }'
+    assert problems(f"{DATA}[model]\n{backbone}") == [
+        "spec.toml:4: model.backbone.pretraned: backbone 'resnet18' has no parameter 'pretraned' "
+        "-- did you mean 'pretrained'?"
+    ]

@@ -5,6 +5,7 @@ import pytest
 from clscli.errors import SpecError
 from clscli.spec import read_draft
 from clscli.spec.overrides import OverrideError, parse_key, parse_set
+from clscli.spec.read import read_defaults
 
 DATA = {"data": {"root": "photos"}}
 
@@ -182,7 +183,7 @@ def test_unset_returns_to_the_default():
     source = {**DATA, "optimizer": {"lr": 1.0}, "train": {"epochs": 3}}
     draft = read_draft(source, unsets=["optimizer.lr", "train"])
     assert draft.values["optimizer"]["lr"] == 1e-3
-    assert draft.values["train"] == {"epochs": 50, "precision": "auto"}
+    assert draft.values["train"] == read_defaults().values["train"]
     assert draft.origin(("optimizer", "lr")).where == "default"
 
 

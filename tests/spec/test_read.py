@@ -8,6 +8,7 @@ import pytest
 from clscli.errors import SpecError, UsageError
 from clscli.presets import preset_names
 from clscli.spec import load_spec, read_draft, read_training_draft, spec_name
+from clscli.spec.read import read_defaults
 from clscli.toml import format_value
 
 PRESETS = ", ".join(preset_names())
@@ -41,7 +42,7 @@ def test_order_of_the_layers():
     write("spec.toml", 'extends = ["low.toml", "high.toml"]\n[data]\nbatch_size = 3\nnum_workers = 3\n')
     draft = read_draft("spec.toml", sets=["data.num_workers=4"])
     assert draft.values["seed"] == 1
-    assert draft.values["train"] == {"epochs": 2, "precision": "auto"}
+    assert draft.values["train"] == {**read_defaults().values["train"], "epochs": 2}
     assert draft.values["data"]["batch_size"] == 3
     assert draft.values["data"]["num_workers"] == 4
     assert {

@@ -2,38 +2,66 @@
 
 A hook component is an object with any of the methods `on_run_start`, `on_epoch_start`, `on_step_end`,
 `on_epoch_end` and `on_run_end`, each called with the `HookState`. Hooks with a smaller `priority` (default 0)
-run first. A hook that must survive `--resume` has `state_dict()` and `load_state_dict(state)`, of plain values.
+run first. A hook that must survive `--resume` has `state_dict()` and `load_state_dict(state)`, of tensors and
+plain values.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn, optim
+import torch
+from torch import Tensor, optim
 
 from clscli.errors import ClscliError, PluginError, describe
+from clscli.models.classifier import Classifier
 from clscli.spec import Bound
+
+log = logging.getLogger("clscli")
 
 
 @dataclass
 class HookState:
-    """What a hook sees of the run, and the one thing that it can ask for: an early end."""
+    """What a hook sees of the run, and what it can ask for: an early end, a checkpoint, another model judged."""
 
-    model: nn.Module
+    model: Classifier
     optimizer: optim.Optimizer
+    device: torch.device
     run: Path  # the run directory
     epochs: int  # how many the spec asks for
+    monitor: str = "top1"  # the metric that makes an epoch the best
     epoch: int = 0  # the current one, from 0
     step: int = 0  # optimizer steps taken since the start of the run
-    metrics: dict[str, float] = field(default_factory=dict)  # of the last epoch
+    images: Tensor | None = None  # of the last training batch, on the device
+    lr: float = 0.0  # of the last step, in the first parameter group
+    train_loss: float = math.nan  # mean over the epoch's samples; known when the epoch ends
+    images_per_second: float = math.nan  # of the epoch's training part; known when the epoch ends
+    metrics: dict[str, float] = field(default_factory=dict)  # of the last validation; empty before the first
+    validated: bool = False  # whether `metrics` are of the current epoch
+    # When a hook sets it, it is what is validated and saved as best.pth: an average of weights, for example.
+    eval_model: Classifier | None = None
     stop_reason: str | None = None
+    wanted: list[Path] = field(default_factory=list)  # checkpoints that hooks have asked for
 
     def stop(self, reason: str) -> None:
         """End the run after this epoch; the reason is logged."""
         self.stop_reason = reason
+
+    def save(self, path: Path) -> None:
+        """Ask for a checkpoint from which `--resume` goes on just after this step or epoch, and for `last.pth`.
+
+        It is written once every hook has seen the event, so that what they keep is of the same moment.
+        """
+        self.wanted.append(path)
+
+    def log(self, message: str) -> None:
+        """Print a line, and write it to train.log."""
+        log.info("%s", message)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,9 @@ class EarlyStopping:
         self.waited = 0
 
     def on_epoch_end(self, state: HookState) -> None:
-        """Compare this epoch's metric with the best so far."""
+        """Compare this epoch's metric with the best so far; epochs without a validation do not count."""
+        if not state.validated:
+            return
         value = state.metrics[self.monitor]
         gain = 0.0 if self.best is None else (self.best - value if self.monitor == "loss" else value - self.best)
         if self.best is None or gain > self.min_delta:

@@ -1,0 +1,34 @@
+"""Write the metrics as a table."""
+
+from __future__ import annotations
+
+import csv
+
+from clscli.engine.hooks import HookState
+from clscli.engine.hooks.records import epoch_scalars
+from clscli.files import atomic_write
+
+_NAME = "metrics.csv"
+
+
+class CSVLog:
+    """Write `metrics.csv` into the run directory: one row an epoch, for spreadsheets and pandas.
+
+    Columns are epoch, step, learning rate, training loss, speed, and the metrics of the validation, which are
+    empty for epochs without one. A resumed run goes on with the table of the run before.
+    """
+
+    def on_epoch_end(self, state: HookState) -> None:
+        """Write the table anew: a kill leaves the old one, and a resumed epoch replaces its own row."""
+        epoch = state.epoch + 1
+        path = state.run / _NAME
+        rows: list[dict[str, object]] = []
+        if path.is_file():
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = [dict(row) for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+        rows.append({"epoch": epoch, "step": state.step, **epoch_scalars(state)})
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)

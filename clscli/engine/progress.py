@@ -1,0 +1,59 @@
+"""How far a run has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from clscli.errors import TrainingError
+
+
+@dataclass
+class Progress:
+    """How far a run has come; with the weights and the optimizer's state, all that resuming needs."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches of the current epoch that were trained on
+    step: int = 0  # optimizer steps since the start of the run
+    validated_step: int = 0  # the step at which the last validation took place
+    loss_sum: float = 0.0  # over the samples of the current epoch
+    correct: int = 0
+    samples: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def next_epoch(self) -> Progress:
+        """Return the progress at the beginning of the epoch after this one."""
+        return Progress(self.epoch + 1, step=self.step, validated_step=self.validated_step)
+
+
+class EpochSums:
+    """Sums of the current epoch on the device, added to without waiting for it."""
+
+    def __init__(self, progress: Progress, device: torch.device) -> None:
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        self.loss = torch.tensor(progress.loss_sum, dtype=dtype, device=device)
+        self.correct = torch.tensor(progress.correct, device=device)
+        self.bad_step = torch.tensor(-1, device=device)  # the first whose loss was not finite
+
+    def add(self, step: int, logits: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Add a batch: logits `(B, K)`, targets `(B,)` or `(B, K)`, and the sum of the loss over it.
+
+        Of a target that is a mixture, the class with the largest share is the right one.
+        """
+        is_first_bad = ~torch.isfinite(loss) & (self.bad_step < 0)
+        self.bad_step = torch.where(is_first_bad, step, self.bad_step)
+        self.loss += loss.to(self.loss.dtype)
+        labels = targets.argmax(1) if targets.ndim == 2 else targets
+        self.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def check_finite(self, progress: Progress) -> None:
+        """Raise TrainingError when the loss was not finite at some step."""
+        step = int(self.bad_step)
+        if step >= 0:
+            raise TrainingError(f"the loss is not finite in epoch {progress.epoch + 1}, step {step + 1}")
+
+    def store(self, progress: Progress) -> None:
+        """Copy the sums to the host."""
+        progress.loss_sum, progress.correct = self.loss.item(), int(self.correct)
