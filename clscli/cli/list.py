@@ -1,4 +1,7 @@
-"""`clscli list`: what is installed, from packaging metadata; only `list KIND NAME` and `--check` import it."""
+"""`clscli list`: what is installed, from packaging metadata; only `list KIND NAME` and `--check` import it.
+
+`clscli list presets` is for the specs that ship with clscli.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ from typing import Annotated
 import typer
 
 from clscli.cli.console import to_json
-from clscli.cli.options import Json, complete_kind, complete_name
+from clscli.cli.options import PRESETS, Json, complete_kind, complete_name
 from clscli.errors import ClscliError, UsageError
 from clscli.plugins import KINDS, NAME, Component, find_components, incompatibility, load, near_names, resolve
+from clscli.presets import preset_names, preset_text, preset_title
 from clscli.reports.text import format_table
 
 
 def list_command(
     kind: Annotated[
         str | None,
-        typer.Argument(metavar="KIND", help=", ".join(KINDS) + ".", autocompletion=complete_kind),
+        typer.Argument(metavar="KIND", help=", ".join([*KINDS, PRESETS]) + ".", autocompletion=complete_kind),
     ] = None,
     name: Annotated[
         str | None,
@@ -38,13 +42,19 @@ def list_command(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the installed components, or show one with its parameters."""
+    """List the installed components or the shipped specs, or show one of them."""
+    if kind == PRESETS:
+        if check or long:
+            raise UsageError("--check and --long are for components -- try: clscli list presets")
+        _list_presets(name, as_json)
+        return
     if long and (kind != "backbones" or check):
         raise UsageError("--long is for backbones, without --check -- try: clscli list backbones 'resnet*' --long")
     if kind is not None and kind not in KINDS:
-        near = near_names(kind, KINDS)
+        known = [*KINDS, PRESETS]
+        near = near_names(kind, known)
         raise UsageError(
-            f"no kind '{kind}' -- " + (f"did you mean {near}?" if near else f"there are: {', '.join(KINDS)}")
+            f"no kind '{kind}' -- " + (f"did you mean {near}?" if near else f"there are: {', '.join(known)}")
         )
     components = find_components(kind)
     if name is not None:
@@ -74,6 +84,21 @@ def list_command(
         typer.echo(_table(rows, with_kind=kind is None, with_status=check))
     if check and any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
+
+
+def _list_presets(name: str | None, as_json: bool) -> None:
+    """List the presets, or those that match a pattern, or show the text of one."""
+    names = [preset for preset in preset_names() if name is None or fnmatch.fnmatchcase(preset, name)]
+    if not names:
+        near = near_names(str(name), preset_names())
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(preset_names())}"
+        raise UsageError(f"no preset '{name}' -- {hint}")
+    if as_json:
+        typer.echo(to_json([{"name": preset, "title": preset_title(preset)} for preset in names], sys.stdout))
+    elif name is not None and names == [name]:
+        typer.echo(preset_text(name), nl=False)
+    else:
+        typer.echo(format_table(("NAME", "WHAT IT IS"), [(preset, preset_title(preset)) for preset in names]))
 
 
 def _print_catalog(components: Sequence[Component], as_json: bool) -> None:

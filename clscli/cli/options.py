@@ -9,18 +9,23 @@ import typer
 
 from clscli.errors import UsageError
 
+# What `clscli list` takes where it takes the kind of a component.
+PRESETS = "presets"
+
 
 def complete_kind(incomplete: str) -> list[str]:
     """Complete the kind of a component."""
     from clscli.plugins import KINDS
 
-    return [kind for kind in KINDS if kind.startswith(incomplete)]
+    return [kind for kind in [*KINDS, PRESETS] if kind.startswith(incomplete)]
 
 
 def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete a component's name; third parties' qualified ones too."""
+    """Complete a component's name, third parties' qualified ones too; or a preset's."""
     from clscli.plugins import find_components
 
+    if ctx.params.get("kind") == PRESETS:
+        return complete_preset(incomplete)
     components = find_components(ctx.params.get("kind"))
     names = {c.name for c in components} | {c.qualified for c in components if not c.is_core}
     return sorted(name for name in names if name.startswith(incomplete))

@@ -16,3 +16,8 @@ def preset_text(name: str) -> str:
     if name not in preset_names():
         raise KeyError(name)
     return resources.files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
+
+
+def preset_title(name: str) -> str:
+    """Return what a preset's first line, a comment, says it is. Raises KeyError for an unknown name."""
+    return preset_text(name).partition("\n")[0].removeprefix("# ")

@@ -10,6 +10,7 @@ from fake_packages import FakePackages
 from clscli import plugins
 from clscli.__main__ import main
 from clscli.cli.options import complete_kind, complete_name
+from clscli.presets import preset_names, preset_text, preset_title
 
 KEYS = ["kind", "name", "qualified", "dist", "version", "value", "status", "note"]
 TINY = '''
@@ -258,6 +259,27 @@ def test_all_components_of_ours_pass_the_check(clscli, monkeypatch):
     ]
 
 
+# Presets
+
+
+def test_presets_are_listed_with_what_they_are(clscli):
+    code, out, _ = clscli("list", "presets")
+    lines = out.splitlines()
+    assert (code, lines[0].split()) == (0, ["NAME", "WHAT", "IT", "IS"])
+    assert [line.split()[0] for line in lines[1:]] == preset_names()
+    assert f"demo               {preset_title('demo')}" in lines
+
+
+def test_one_preset_is_shown_as_it_is(clscli):
+    assert clscli("list", "presets", "rsb-a3") == (0, preset_text("rsb-a3"), "")
+
+
+def test_presets_by_pattern_as_json(clscli):
+    _, out, _ = clscli("list", "presets", "cifar10-*", "--json")
+    names = ["cifar10-fast", "cifar10-resnet18"]
+    assert json.loads(out) == [{"name": name, "title": preset_title(name)} for name in names]
+
+
 # Wrong usage
 
 
@@ -265,7 +287,10 @@ def test_all_components_of_ours_pass_the_check(clscli, monkeypatch):
     ("arguments", "message"),
     [
         (["backbone"], "no kind 'backbone' -- did you mean 'backbones'?"),
-        (["zzz"], f"no kind 'zzz' -- there are: {', '.join(plugins.KINDS)}"),
+        (["zzz"], f"no kind 'zzz' -- there are: {', '.join(plugins.KINDS)}, presets"),
+        (["presets", "rsb-a33"], "no preset 'rsb-a33' -- did you mean 'rsb-a3'?"),
+        (["presets", "zzz*"], f"no preset 'zzz*' -- there are: {', '.join(preset_names())}"),
+        (["presets", "--check"], "--check and --long are for components -- try: clscli list presets"),
         (["backbones", "zzz*"], "no backbones match 'zzz*'"),
         (["backbones", "nosuch:x"], "backbone 'nosuch:x' needs the package 'nosuch', which is not installed -- "
          "pip install nosuch"),
@@ -291,6 +316,7 @@ def test_a_broken_component_exits_with_1(clscli, packages):
 
 def test_completion_of_kinds():
     assert complete_kind("h") == ["heads", "hooks"]
+    assert complete_kind("p") == ["presets"]
 
 
 def test_completion_of_names_has_qualified_ones_of_third_parties(fastnets):
@@ -298,6 +324,8 @@ def test_completion_of_names_has_qualified_ones_of_third_parties(fastnets):
     context.params["kind"] = "backbones"
     assert complete_name(context, "tiny") == ["tinyvit"]
     assert complete_name(context, "fast") == ["fastnets:resnet18", "fastnets:tinyvit"]
+    context.params["kind"] = "presets"
+    assert complete_name(context, "de") == ["deit-small", "demo"]
     context.params["kind"] = "nosuchkind"
     assert complete_name(context, "") == []
 
