@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,10 +18,28 @@ from clscli.engine.prepare import Plan
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
 
-_TIMED_STEPS = 3
-_ENOUGH_SECONDS = 1.5  # a slow model need not be timed three times
+_TIMED_STEPS = 5
+_ENOUGH_SECONDS = 1.5  # a slow model need not be timed five times
 
 Forward = Callable[[Tensor], Outputs]
+
+
+def take_turns(trials: Sequence[Trial], batch_size: int) -> list[float]:
+    """Return the seconds per image of each trial: they take turns, so that a busy moment slows all of them."""
+    steps = [partial(trial.step, batch_size) for trial in trials]
+    return [seconds / batch_size for seconds in _fastest_of(steps)]
+
+
+def _fastest_of(steps: Sequence[Callable[[], float]]) -> list[float]:
+    """Run each of the steps a few times, in turns; return the least number of seconds that each took."""
+    for step in steps:
+        step()  # pays for memory and kernels, and does not count
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(_TIMED_STEPS):
+        for step, own in zip(steps, times, strict=True):
+            if sum(own) <= _ENOUGH_SECONDS:
+                own.append(step())
+    return [min(own) for own in times]
 
 
 @dataclass(frozen=True)
@@ -55,10 +74,7 @@ class Trial:
 
     def seconds_per_image(self, batch_size: int, forward: Forward | None = None) -> float:
         """Time the fastest of a few steps."""
-        times = [self.step(batch_size, forward)]  # pays for memory and kernels, and does not count
-        while len(times) <= _TIMED_STEPS and not (len(times) > 1 and sum(times) > _ENOUGH_SECONDS):
-            times.append(self.step(batch_size, forward))
-        return min(times[1:]) / batch_size
+        return _fastest_of([lambda: self.step(batch_size, forward)])[0] / batch_size
 
     def bytes_per_image(self) -> float:
         """Measure what the forward pass keeps of each image for the backward pass."""
