@@ -20,7 +20,7 @@ def main() -> None:
 def _run() -> None:
     # Imported here, so that Ctrl-C during the imports ends in words, too.
     from clscli.cli import app
-    from clscli.errors import ClscliError
+    from clscli.errors import ClscliError, EndedElsewhere
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A class name or a path may hold what the terminal cannot show; that must not stop a run.
@@ -28,7 +28,8 @@ def _run() -> None:
     try:
         app()
     except ClscliError as error:
-        print(error, file=sys.stderr)
+        if not isinstance(error, EndedElsewhere):
+            print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):

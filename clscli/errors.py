@@ -11,6 +11,7 @@ ClscliError                exit 1
 +-- WriteError             exit 1   a file that cannot be written, for want of space or of permission
 +-- TrainingError          exit 1   a run that cannot go on
 +-- Interrupted            exit 130 Ctrl-C or SIGTERM, after saving
++-- EndedElsewhere         exit 0   one of several processes ends, as another one of them says why
 """
 
 from __future__ import annotations
@@ -79,6 +80,17 @@ class Interrupted(ClscliError):  # noqa: N818 -- the user's wish, not an error
     """Ctrl-C or SIGTERM, after the run was saved."""
 
     exit_code = 130
+
+
+class EndedElsewhere(ClscliError):  # noqa: N818 -- no error of this process
+    """Another process of the run has failed or was interrupted, and has said so; this one ends in silence.
+
+    With exit code 0, unless another is given, so that a launcher passes on the code of the one that speaks.
+    """
+
+    def __init__(self, exit_code: int = 0) -> None:
+        super().__init__("another process of the run has ended")
+        self.exit_code = exit_code  # type: ignore[misc]  # a ClassVar of the others
 
 
 def describe(error: BaseException) -> str:

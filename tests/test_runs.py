@@ -1,7 +1,9 @@
 """Runs that are stopped, killed and resumed, in real processes."""
 
 import json
+import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,7 +15,7 @@ import pytest
 import torch
 from conftest import tiny_spec
 
-from clscli import resume
+from clscli import resume, train
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.run_directory import RunDirectory
 from clscli.spec import render_spec
@@ -112,6 +114,65 @@ def test_a_stopped_run_ends_like_one_that_never_stopped(spec, straight, tmp_path
     assert result["run"] == "stopped"
     assert result["last"]["epoch"] == EPOCHS
     assert_same_run(run, straight)
+
+
+KILLS = 20
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """Begin a call in a process of its own, which need not import torch first."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clscli.engine.trainer", "torchvision.transforms.v2"])
+
+    def begin(function, *arguments, **options):
+        process = context.Process(target=function, args=arguments, kwargs={**options, "device": "cpu"})
+        process.start()
+        return process
+
+    return begin
+
+
+def wait_for_saves(file, count, process):
+    """Wait until a checkpoint has been written anew some times, or its process has ended."""
+    written = file.stat().st_mtime_ns if file.exists() else 0
+    while count and process.is_alive():
+        now = file.stat().st_mtime_ns if file.exists() else 0
+        count, written = count - (now != written), now
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_like_one_that_never_was(pictures, begin, tmp_path):
+    spec = tiny_spec(pictures)  # without workers, which would take longer to start than is left to live
+    spec["data"]["batch_size"] = 2
+    spec["train"]["epochs"] = 20
+    spec["hooks"] = [{"type": "checkpoint", "every_steps": 3, "keep": 1}, {"type": "ema", "decay": 0.9}]
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    process = begin(train, spec, out=straight)
+    process.join()
+    assert process.exitcode == 0
+
+    moments = random.Random(0)
+    starts = set()
+    for number in range(KILLS):
+        process = begin(resume, killed) if number else begin(train, spec, out=killed)
+        # Some while they start, some after a save or in the middle of the next one; the first can be resumed.
+        wait_for_saves(killed / "last.pth", moments.randrange(3) if number else 1, process)
+        time.sleep(moments.uniform(0, 0.02))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"the run was over after {number} kills"
+        progress = load_checkpoint(killed / "last.pth").training["progress"]
+        starts.add((progress["epoch"], progress["batch"]))
+    assert len(starts) > KILLS / 4  # it got on in between
+    assert any(batch for _, batch in starts)  # also from the middle of an epoch
+
+    process = begin(resume, killed)
+    process.join()
+    assert process.exitcode == 0
+    assert_same_run(killed, straight)
 
 
 @pytest.mark.slow

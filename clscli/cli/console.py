@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import typer
 
+from clscli.cli.launch import is_silent
 from clscli.reports.text import printable
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def follow() -> Iterator[Observer]:
     """
     from clscli.engine.observer import Observer
 
+    if is_silent():
+        yield Observer()
+        return
     log = logging.getLogger("clscli")
     log.setLevel(logging.INFO)
     if not sys.stderr.isatty():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clscli.cli.console import follow, say, to_json
+from clscli.cli.launch import is_silent, launch, wants_launch
 from clscli.cli.options import Device, Json, complete_preset
 from clscli.errors import UsageError
 
@@ -42,13 +43,16 @@ def train_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved spec, the model and the data; do not train.")
     ] = False,
+    devices: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Train in N processes, on N GPUs or on the CPU.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as a spec says.
 
     The shortest spec is a file with: [data] root = "photos", where photos/train/cat/1.jpg is a picture.
-    A setting is changed by --set optimizer.lr=0.01, and --dry-run shows all of them. Presets, for recipes that
-    are known to work, are shown by: clscli list presets.
+    A setting is changed by --set optimizer.lr=0.01, and --dry-run shows all of them. The presets are
+    listed by: clscli list presets.
     """
     if resume is not None:
         given = {"SPEC": spec, "--data": data, "--set": sets, "--unset": unsets, "--out": out}
@@ -56,6 +60,9 @@ def train_command(
         if extra:
             raise UsageError(f"--resume takes everything from the run: remove {', '.join(extra)}")
         _check_resumable(resume)
+        if wants_launch(devices):
+            launch(devices, device)
+            return
         from clscli.engine.trainer import resume as resume_run
 
         with follow() as observer:
@@ -67,12 +74,18 @@ def train_command(
             "which spec? -- clscli train spec.toml, or clscli train demo, or clscli train --data photos"
         )
     source: str | dict[str, object] = spec if spec is not None else {}
-    _check_names(source, sets or [], unsets or [], data)
+    if not is_silent():
+        _check_names(source, sets or [], unsets or [], data)
+    elif dry_run:
+        return
     if dry_run:
         from clscli.cli.dry_run import show_dry_run
 
         with follow():
             show_dry_run(source, data, sets or [], unsets or [], device, as_json)
+        return
+    if wants_launch(devices):
+        launch(devices, device)
         return
     from clscli.engine.trainer import train
 
@@ -98,6 +111,8 @@ def _check_resumable(path: Path) -> None:
 
 
 def _report(result: TrainResult, as_json: bool) -> None:
+    if is_silent():
+        return
     if as_json:
         typer.echo(to_json(result.as_json(), sys.stdout))
         return

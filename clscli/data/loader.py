@@ -96,7 +96,9 @@ class BatchOrder:
     """The batches of an epoch as lists of draws; set `epoch` and `start` before each pass.
 
     In training, batches are shuffled and of nearly equal size, none larger than `batch_size`: no sample is
-    dropped, and no last batch of one or two is left for batch norm to stumble over.
+    dropped, and no last batch of one or two is left for batch norm to stumble over. With several processes,
+    `batch_size` is of the batches of all of them together; each takes its slice of every batch, and some slices
+    may be empty.
     """
 
     num_samples: int
@@ -105,6 +107,8 @@ class BatchOrder:
     shuffle: bool
     epoch: int = 0
     start: int = 0  # batches to leave out, as a resumed epoch has seen them
+    rank: int = 0
+    processes: int = 1
 
     def __len__(self) -> int:
         return num_batches(self.num_samples, self.batch_size)
@@ -117,7 +121,8 @@ class BatchOrder:
         else:
             batches = torch.split(torch.arange(self.num_samples), self.batch_size)
         for batch in batches[self.start :]:
-            yield [Draw(self.epoch, index) for index in batch.tolist()]
+            own = batch.tensor_split(self.processes)[self.rank]
+            yield [Draw(self.epoch, index) for index in own.tolist()]
 
 
 def collate(items: list[_Item]) -> Batch:
@@ -146,9 +151,11 @@ class BatchLoader:
         shuffle: bool,
         num_workers: int | Literal["auto"],
         pin_memory: bool = False,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.view = view
-        self.order = BatchOrder(len(view), batch_size, seed, shuffle)
+        self.order = BatchOrder(len(view), batch_size, seed, shuffle, rank=rank, processes=processes)
         workers = auto_workers() if num_workers == "auto" else num_workers
         workers = min(workers, len(self.order))
         self._loader: DataLoader[Any] = DataLoader(
@@ -186,10 +193,10 @@ class BatchLoader:
             iterator._shutdown_workers()
 
 
-def auto_workers() -> int:
-    """Choose a number of workers: the cores this process may use, at most 8."""
+def auto_workers(processes: int = 1) -> int:
+    """Choose a number of workers: the cores this process may use, with others like it, at most 8."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, 8)
+    return min(max(1, cores // processes), 8)
 
 
 def _start_worker(worker: int) -> None:

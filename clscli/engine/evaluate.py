@@ -13,6 +13,7 @@ from clscli.data.loader import BatchLoader
 from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.device import choose_device
+from clscli.engine.distributed import ALONE, World
 from clscli.engine.metrics import Evaluation, Totals, batch_total
 from clscli.engine.observer import Observer
 from clscli.errors import DataError
@@ -70,9 +71,11 @@ def evaluate_model(
     *,
     on_bad_image: str = "error",
     observer: Observer | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Run a model over every sample of a loader, each exactly once, in float32.
 
+    Several processes take a slice of every batch each, and all of them get the result for the whole.
     Raises DataError at the first picture that cannot be read, unless `on_bad_image` is "skip": then it is
     named in the result and in none of its numbers.
     """
@@ -89,10 +92,11 @@ def evaluate_model(
             targets = batch.targets.to(device, non_blocking=True)
             logits = model.predict(images)
             totals.add(logits, targets, batch_total(loss, loss(logits, targets), len(targets)))
-        observer.tick(len(batch.targets))
+        observer.tick(len(batch.targets) * world.size)  # the others' slices are as large, or smaller by one
     for module, was_training in modes.items():
         module.train(was_training)
-    return totals.result(loader.view.classes, unreadable)
+    unreadable = [(path, reason) for own in world.gather(unreadable) for path, reason in own]
+    return totals.result(loader.view.classes, unreadable, world)
 
 
 def named_unreadable(

@@ -18,9 +18,10 @@ import torch
 from clscli.data.loader import Draw, Reader
 from clscli.engine.compilation import is_worth_compiling
 from clscli.engine.device import Execution
+from clscli.engine.distributed import ALONE, World
 from clscli.engine.measured import facts_of, measured_once
 from clscli.engine.prepare import Plan
-from clscli.engine.trial import Trial
+from clscli.engine.trial import Trial, take_turns
 
 log = logging.getLogger("clscli")
 
@@ -30,15 +31,29 @@ _MAX_BATCH = 32
 _TIMED_PICTURES = 16
 
 
-def choose_execution(plan: Plan, device: torch.device) -> Execution:
-    """Choose how to compute training steps; what the spec sets is never changed."""
+def choose_execution(plan: Plan, device: torch.device, world: World = ALONE) -> Execution:
+    """Choose how to compute training steps; what the spec sets is never changed.
+
+    Of several processes, the first one tries for all. They compile only when the spec says so: a trial in one
+    process does not tell what compiling saves when gradients are exchanged.
+    """
+    if world.size == 1:
+        return _choose(plan, device, compiled=None)
+    compiled = plan.spec.spec.train.compile is True
+    found = world.compute_on_main(lambda: dataclasses.asdict(_choose(plan, device, compiled)))
+    return Execution(**found)
+
+
+def _choose(plan: Plan, device: torch.device, compiled: bool | None) -> Execution:
     if device.type == "cpu":
         facts = ["execution", *facts_of(plan, device)]
         found = measured_once(facts, lambda: _fastest(plan, _candidates(plan.spec.spec.train.precision)))
         execution = Execution(**found)
     else:
         execution = known_execution(plan, device)
-    return dataclasses.replace(execution, compiled=is_worth_compiling(plan, execution, device))
+    if compiled is None:
+        compiled = is_worth_compiling(plan, execution, device)
+    return dataclasses.replace(execution, compiled=compiled)
 
 
 def known_execution(plan: Plan, device: torch.device) -> Execution:
@@ -67,7 +82,7 @@ def _fastest(plan: Plan, candidates: list[Execution]) -> dict[str, Any]:
     """Try the candidates on the CPU; return the fields of the best."""
     if len(candidates) == 1 and torch.get_num_threads() == 1:
         return dataclasses.asdict(dataclasses.replace(candidates[0], threads=1))
-    seconds = {candidate: _seconds_per_image(plan, candidate) for candidate in candidates}
+    seconds = _seconds_per_image(plan, candidates)
     best = min(candidates, key=lambda candidate: seconds[candidate])
     plain = seconds[candidates[0]]
     if len(candidates) > 1:
@@ -78,9 +93,10 @@ def _fastest(plan: Plan, candidates: list[Execution]) -> dict[str, Any]:
     return dataclasses.asdict(dataclasses.replace(best, threads=_share_of_threads(plan, seconds[best])))
 
 
-def _seconds_per_image(plan: Plan, execution: Execution) -> float:
+def _seconds_per_image(plan: Plan, candidates: list[Execution]) -> dict[Execution, float]:
     batch_size = min(plan.spec.spec.data.images_per_batch, len(plan.data.train), _MAX_BATCH)
-    return Trial.of(plan, execution, torch.device("cpu")).seconds_per_image(batch_size)
+    trials = [Trial.of(plan, candidate, torch.device("cpu")) for candidate in candidates]
+    return dict(zip(candidates, take_turns(trials, batch_size), strict=True))
 
 
 def _share_of_threads(plan: Plan, seconds: float) -> int:

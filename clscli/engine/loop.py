@@ -79,6 +79,7 @@ def run_epochs(session: Session, observer: Observer) -> Iterator[EpochResult]:
     while s.progress.epoch < s.epochs and s.state.stop_reason is None:
         s.state.epoch = s.progress.epoch
         s.hooks.fire("on_epoch_start", s.state)
+        s.agree()
         watch = _Watch(s.progress.samples)
         yield from train_epoch(s, observer, watch)
 
@@ -87,6 +88,7 @@ def run_epochs(session: Session, observer: Observer) -> Iterator[EpochResult]:
         is_due = is_due_after_epoch(s.options, s.progress) or s.state.stop_reason is not None
         result = _result(s, watch, validate(s, observer, watch) if is_due else None, is_whole=True)
         s.hooks.fire("on_epoch_end", s.state)
+        s.agree()
         if s.state.stop_reason is not None and result.evaluation is None:  # the last epoch after all
             result = dataclasses.replace(result, evaluation=validate(s, observer, watch))
         s.state.validated = False
@@ -101,7 +103,7 @@ def train_epoch(session: Session, observer: Observer, watch: _Watch | None = Non
     """
     s, progress = session, session.progress
     watch = watch or _Watch(progress.samples)
-    s.sums = EpochSums(progress, s.device)
+    s.sums = EpochSums(progress, s.device, s.world)
     s.start_training()
     title = f"epoch {progress.epoch + 1}/{s.epochs}"
     observer.begin(title, len(s.train.view))
@@ -118,16 +120,16 @@ def train_epoch(session: Session, observer: Observer, watch: _Watch | None = Non
             for batch in group:
                 progress.unreadable += named_unreadable(s.train, batch.unreadable, s.on_bad_image)
             progress.batch += len(group)
-            readable = [batch for batch in group if len(batch.targets)]
-            if readable:
-                train_step(s, readable)
+            before = progress.samples
+            if train_step(s, group):
                 if progress.step % _CHECK_EVERY == 0:
                     s.sums.check_finite(progress)
                 s.hooks.fire("on_step_end", s.state)
+                s.agree()
                 if s.state.wanted:
                     s.settle()
                     s.save_wanted()
-            observer.tick(sum(len(batch.targets) for batch in readable))
+            observer.tick(progress.samples - before)
     except Interrupted:
         s.settle()  # what is saved now must be right, and must not hold weights gone bad
         raise
@@ -139,7 +141,10 @@ def validate(session: Session, observer: Observer, watch: _Watch) -> Evaluation:
     s, started = session, time.perf_counter()
     observer.begin("validating", len(s.val.view))
     model = s.state.eval_model or s.model
-    evaluation = evaluate_model(model, s.val, s.loss, s.device, on_bad_image=s.on_bad_image, observer=observer)
+    s.world.share_buffers(model)
+    evaluation = evaluate_model(
+        model, s.val, s.loss, s.device, on_bad_image=s.on_bad_image, observer=observer, world=s.world
+    )
     s.state.metrics, s.state.validated = evaluation.summary(), True
     s.progress.validated_step = s.progress.step
     if isinstance(s.schedule, Observing):

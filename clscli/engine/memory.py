@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from clscli.data.pipeline import output_shape
+from clscli.engine.distributed import ALONE, World
 from clscli.engine.execution import known_execution
 from clscli.engine.prepare import Plan
 from clscli.engine.session import Session
@@ -31,17 +32,24 @@ _CUDA_MARGIN = 1.25
 _CPU_SHARE = 0.5
 
 
-def settle_batch_size(plan: Plan, device: torch.device) -> Plan:
+def settle_batch_size(plan: Plan, device: torch.device, world: World = ALONE) -> Plan:
     """Replace `data.batch_size = "auto"` by the largest power of two that fits, within reason."""
     if plan.spec.spec.data.batch_size != "auto":
         return plan
-    pictures = len(plan.data.train)
+    size = world.compute_on_main(lambda: _find_batch_size(plan, device, world))
+    return dataclasses.replace(plan, spec=plan.spec.settled("data", "batch_size", size))
+
+
+def _find_batch_size(plan: Plan, device: torch.device, world: World) -> int:
+    pictures = max(1, len(plan.data.train) // world.size)  # for each process
     limit = min(_LARGEST.get(device.type, _LARGEST["cpu"]), max(_SMALL, pictures // _STEPS_PER_EPOCH), pictures)
     trial = Trial.of(plan, known_execution(plan, device), device)
-    size = largest_that_fits(_fits_cuda(trial) if device.type == "cuda" else _fits_cpu(trial), limit)
+    size = largest_that_fits(
+        _fits_cuda(trial) if device.type == "cuda" else _fits_cpu(trial, world.local_size), limit
+    )
     reason = "more may not fit into memory" if size * 2 <= limit else f"enough for {pictures} training pictures"
     log.info('batch size: %d, chosen by "auto": %s', size, reason)
-    return dataclasses.replace(plan, spec=plan.spec.settled("data", "batch_size", size))
+    return size
 
 
 def largest_that_fits(fits: Callable[[int], bool], limit: int) -> int:
@@ -58,9 +66,9 @@ def _fits_cuda(trial: Trial) -> Callable[[int], bool]:
     return lambda size: _can_step(trial, int(size * _CUDA_MARGIN), room=state)
 
 
-def _fits_cpu(trial: Trial) -> Callable[[int], bool]:
+def _fits_cpu(trial: Trial, processes: int = 1) -> Callable[[int], bool]:
     """Estimate: a CPU has no error for too much, the system ends the process."""
-    available, per_image = available_memory(), trial.bytes_per_image()
+    available, per_image = available_memory() // processes, trial.bytes_per_image()
     return lambda size: size * per_image <= available * _CPU_SHARE
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from clscli.engine.distributed import ALONE, World
 from clscli.models.losses.contract import Loss, reduction_of
 
 
@@ -124,15 +125,15 @@ class Totals:
         self.in_top_k += (top == targets[:, None]).any(1).sum()
         self.loss += loss.to(self.loss.dtype)
 
-    def result(self, classes: list[str], unreadable: list[tuple[str, str]]) -> Evaluation:
-        """Copy the sums to the host and divide."""
-        confusion = self.confusion.cpu()
+    def result(self, classes: list[str], unreadable: list[tuple[str, str]], world: World = ALONE) -> Evaluation:
+        """Copy the sums, of all processes, to the host and divide."""
+        confusion = world.total(self.confusion).cpu()
         samples = int(confusion.sum())
         return Evaluation(
             samples,
-            loss=self.loss.item() / max(1, samples),
+            loss=world.total(self.loss).item() / max(1, samples),
             top1=int(confusion.diagonal().sum()) / max(1, samples),
-            top5=int(self.in_top_k) / max(1, samples),
+            top5=int(world.total(self.in_top_k)) / max(1, samples),
             classes=classes,
             confusion=confusion.tolist(),
             unreadable=unreadable,

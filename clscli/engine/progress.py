@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from clscli.engine.distributed import ALONE, World
 from clscli.errors import TrainingError
 
 
@@ -29,9 +30,15 @@ class Progress:
 
 
 class EpochSums:
-    """Sums of the current epoch on the device, added to without waiting for it."""
+    """Sums of the current epoch on the device, added to without waiting for it.
 
-    def __init__(self, progress: Progress, device: torch.device) -> None:
+    Each of several processes has its own, of its slices; they are added up when the host wants to know them.
+    """
+
+    def __init__(self, progress: Progress, device: torch.device, world: World = ALONE) -> None:
+        self.world = world
+        if not world.is_main:  # what the epoch came to before counts once
+            progress = Progress()
         dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self.loss = torch.tensor(progress.loss_sum, dtype=dtype, device=device)
         self.correct = torch.tensor(progress.correct, device=device)
@@ -50,10 +57,11 @@ class EpochSums:
 
     def check_finite(self, progress: Progress) -> None:
         """Raise TrainingError when the loss was not finite at some step."""
-        step = int(self.bad_step)
+        step = self.world.max(int(self.bad_step))
         if step >= 0:
             raise TrainingError(f"the loss is not finite in epoch {progress.epoch + 1}, step {step + 1}")
 
     def store(self, progress: Progress) -> None:
-        """Copy the sums to the host."""
-        progress.loss_sum, progress.correct = self.loss.item(), int(self.correct)
+        """Copy the sums, of all processes, to the host."""
+        progress.loss_sum = self.world.total(self.loss).item()
+        progress.correct = int(self.world.total(self.correct))

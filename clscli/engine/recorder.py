@@ -23,7 +23,7 @@ log = logging.getLogger("clscli")
 
 @dataclass
 class Recorder:
-    """Write into a run directory what a session comes to."""
+    """Write into a run directory what a session comes to; of several processes, the first one does."""
 
     plan: Plan
     session: Session
@@ -42,6 +42,9 @@ class Recorder:
         backbone = plan.spec.one("model", "backbone").component.spec_name
         where = device_name(self.session.device)
         log.info("%s: %s parameters, %s, %s", backbone, f"{plan.num_parameters:,}", where, self.session.execution)
+        if self.session.world.size > 1:
+            size, batch = self.session.world.size, self.session.train.order.batch_size
+            log.info("%d processes: %d pictures a batch, %g for each of them", size, batch, batch / size)
         log.info(
             "%d training and %d validation pictures of %d classes, run directory %s",
             *(len(data.train), len(data.val), len(data.classes), self.run.path),
@@ -66,15 +69,19 @@ class Recorder:
         self.rows.append(row)
         is_best = result.evaluation is not None and (self.best is None or self._is_better(row, self.best))
         # In this order a kill at any point leaves a run that resumes to the same numbers.
-        self.run.append_metrics(row)
+        if self.session.world.is_main:
+            self.run.append_metrics(row)
         if is_best:
             self.best = row
-            save_checkpoint(self._checkpoint(self.session.state.eval_model), self.run.best)
+            if self.session.world.is_main:
+                save_checkpoint(self._checkpoint(self.session.state.eval_model), self.run.best)
         self.save_last()
         _log_epoch(result, self.session.epochs, is_best)
 
     def save(self, path: Path) -> None:
         """Save all that going on from here needs, in a file of its own and as `last.pth`."""
+        if not self.session.world.is_main:
+            return
         data = self._checkpoint()
         data["training"] = {**self.session.state_dict(), "pictures": self.pictures, "best": self.best}
         for file in {path, self.run.last}:
@@ -86,7 +93,7 @@ class Recorder:
 
     def draw(self) -> None:
         """Draw the curves of the epochs so far."""
-        if self.rows:
+        if self.rows and self.session.world.is_main:
             from clscli.reports.plots import draw_curves  # matplotlib: only now, when the training is over
 
             draw_curves(self.rows, self.run.curves, monitor=self.session.options.monitor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor, nn, optim
 
 from clscli.data.batch_transforms import BatchTransforms
-from clscli.data.loader import BatchLoader
+from clscli.data.loader import BatchLoader, auto_workers
+from clscli.data.pipeline import output_shape
 from clscli.engine.accumulation import lr_factor, steps_per_epoch
 from clscli.engine.compilation import compile_now
 from clscli.engine.device import Execution
+from clscli.engine.distributed import ALONE, World, synchronize_batch_norm, without_reduction
 from clscli.engine.execution import choose_execution
 from clscli.engine.groups import build_optimizer
 from clscli.engine.hooks import Hooks, HookState
@@ -23,11 +26,12 @@ from clscli.engine.prepare import Plan
 from clscli.engine.progress import EpochSums, Progress
 from clscli.engine.schedules import Observing, Schedule, build_schedule
 from clscli.engine.teacher import teachers_for
-from clscli.errors import CheckpointError
+from clscli.errors import CheckpointError, Interrupted, TrainingError
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
 from clscli.models.losses.contract import Loss
+from clscli.reports.text import list_some
 from clscli.spec.schema import TrainTable
 
 
@@ -56,6 +60,11 @@ class Session:
     progress: Progress
     sums: EpochSums  # of the current epoch, which `settle` brings into the progress
     save: Callable[[Path], None] | None = None  # writes the checkpoints that hooks ask for
+    world: World = ALONE
+    image_shape: tuple[int, int, int] | None = None  # of training images, known with several processes
+    replica: nn.Module | None = None  # the model as it exchanges gradients with those of other processes
+    replica_is_frozen: bool = False
+    replica_is_proven: bool = False
 
     def start_training(self) -> None:
         """Put the model into training mode; of a frozen backbone, batch norm's statistics stay as well."""
@@ -65,11 +74,62 @@ class Session:
         self.model.train()
         if is_frozen:
             self.model.backbone.eval()
+        self._replicate(is_frozen)
+
+    def _replicate(self, is_frozen: bool) -> None:
+        """With several processes, have the gradients of what is trained now exchanged between them."""
+        if self.world.size == 1 or (self.replica is not None and self.replica_is_frozen == is_frozen):
+            return
+        self.replica, self.replica_is_frozen = self.world.replicate(self.model), is_frozen
+        self.replica_is_proven = False
+        self.forward = self.execution.forward(self.replica)
+
+    def end_replication(self) -> None:
+        """Let go of the other processes: what exchanges gradients must not outlive the connection to them."""
+        if self.replica is not None:
+            self.replica, self.forward = None, self.model
+
+    def prove_replica(self) -> None:
+        """After a first backward pass, raise TrainingError for parameters without a gradient to exchange.
+
+        For these, the processes would wait in the next step. That torch looks for them in every step costs time,
+        and what a head computes in its loss it would not find.
+        """
+        if self.replica is None or self.replica_is_proven:
+            return
+        parameters = self.model.named_parameters()
+        unused = [name for name, p in parameters if p.requires_grad and p.grad is None]
+        if unused:
+            raise TrainingError(
+                f"several processes cannot train parameters that have no part in the loss: {list_some(unused)}"
+            )
+        self.replica_is_proven = True
+
+    def keep_gradients(self, is_last: bool) -> AbstractContextManager[None]:
+        """Return the context of one batch of a group: only the last one's exchanges gradients."""
+        return nullcontext() if self.replica is None or is_last else without_reduction(self.replica)
+
+    def agree(self) -> None:
+        """Do what the hooks of process 0 ask for, in all processes. Raises Interrupted if they ask to stop now."""
+        state = self.state
+        if self.world.size > 1:
+            wanted = [str(path) for path in state.wanted]
+            asks = [state.stop_reason, state.interruption, wanted]
+            stop, interruption, wanted = self.world.from_main(asks if any(asks) else None) or (None, None, [])
+            state.stop_reason, state.interruption = stop, interruption
+            state.wanted = [Path(path) for path in wanted]
+        if state.interruption is not None:
+            reason, state.interruption = state.interruption, None
+            raise Interrupted(reason)
 
     def settle(self) -> None:
         """Bring the sums of the epoch up to date. Raises TrainingError when its loss was not finite."""
         self.sums.store(self.progress)
         self.sums.check_finite(self.progress)
+        if self.world.size > 1:
+            mine = self.progress.unreadable
+            found = [(path, reason) for own in self.world.gather(mine) for path, reason in own]
+            self.progress.unreadable = found if self.world.is_main else []
 
     def save_wanted(self) -> None:
         """Write the checkpoints that hooks have asked for."""
@@ -91,6 +151,7 @@ class Session:
             "metrics": self.state.metrics,
             "validated": self.state.validated,
             "stop_reason": self.state.stop_reason,
+            "batch_size": self.train.order.batch_size,  # of all processes together
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,36 +173,60 @@ class Session:
         self.scaler.load_state_dict(state["scaler"])
         self.hooks.load(state["hooks"])
         self.progress = Progress(**state["progress"])
+        if not self.world.is_main:
+            self.progress.unreadable = []
         self.state.step = self.progress.step
         # What follows is not in checkpoints of 0.1.0, which are of runs that validated after every epoch.
         self.state.metrics, self.state.validated = state.get("metrics", {}), state.get("validated", False)
         self.state.stop_reason = state["stop_reason"]
 
 
-def new_session(plan: Plan, device: torch.device, execution: Execution | None = None) -> Session:
-    """Put together everything that training needs, at its beginning."""
+def new_session(
+    plan: Plan,
+    device: torch.device,
+    execution: Execution | None = None,
+    *,
+    world: World = ALONE,
+    batch_size: int | None = None,
+) -> Session:
+    """Put together everything that training needs, at its beginning.
+
+    `batch_size` is of all processes together; a run that is resumed keeps it, with however many processes.
+    """
     spec = plan.spec.spec
     load_teacher = teachers_for(plan.data.classes, plan.blueprint.image_shape[0], device)
     loss = build_loss(plan.spec, plan.data.train.class_counts, load_teacher)
     if execution is None:
-        execution = choose_execution(plan, device)
+        execution = choose_execution(plan, device, world)
     execution = compile_now(plan, execution, device)
+    if world.size > 1:
+        batch_size = batch_size or spec.data.images_per_batch * world.size
+        if execution.threads is not None:  # of a run that had more of the machine for each process
+            execution = dataclasses.replace(execution, threads=min(execution.threads, torch.get_num_threads()))
+        if spec.train.sync_batch_norm:
+            synchronize_batch_norm(plan.model, device)
     model = plan.model.to(memory_format=execution.memory_format).to(device)
     if isinstance(loss, nn.Module):
         loss.to(device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not spec.train.deterministic
 
+    workers = spec.data.num_workers
+    if workers == "auto":
+        workers = auto_workers(world.local_size)
+
     def loader(split: str) -> BatchLoader:
         training = split == "train"
         return BatchLoader(
             plan.data.train if training else plan.data.val,
             plan.train_transforms if training else plan.eval_transforms,
-            batch_size=spec.data.images_per_batch,
+            batch_size=batch_size or spec.data.images_per_batch,
             seed=spec.seed,
             shuffle=training,
-            num_workers=spec.data.num_workers,
+            num_workers=workers,
             pin_memory=device.type == "cuda",
+            rank=world.rank,
+            processes=world.size,
         )
 
     loaders = loader("train"), loader("val")
@@ -169,7 +254,11 @@ def new_session(plan: Plan, device: torch.device, execution: Execution | None = 
         seed=spec.seed,
         on_bad_image=spec.data.on_bad_image,
         hooks=hooks,
-        state=HookState(model, optimizer, device, Path(), spec.train.epochs, spec.train.monitor),
+        state=HookState(
+            model, optimizer, device, Path(), spec.train.epochs, spec.train.monitor, is_main=world.is_main
+        ),
         progress=Progress(),
         sums=EpochSums(Progress(), device),
+        world=world,
+        image_shape=output_shape(plan.train_transforms, plan.data.train) if world.size > 1 else None,
     )

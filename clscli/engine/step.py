@@ -16,23 +16,37 @@ from clscli.models.layers.outputs import Outputs
 from clscli.models.losses.contract import Loss, given_images, reduction_of
 from clscli.seeds import seed_for
 
+# In the place of an empty slice: batch norm over maps of one pixel refuses a single picture.
+_STAND_INS = 2
 
-def train_step(session: Session, group: Sequence[Batch]) -> None:
+
+def train_step(session: Session, group: Sequence[Batch]) -> bool:
     """Take one optimizer step, with the gradient of the mean over all samples of a group of batches.
+
+    With several processes, the group consists of all their slices. Returns False, and does nothing, when no
+    sample of it could be read.
 
     A loss that is a sum over its batch is added up over the group. What a loss or a layer computes across
     the samples of a batch, as batch norm does, it computes in each batch of the group for itself.
     """
     s, step = session, session.progress.step
+    num_samples = s.world.sum(sum(len(batch.targets) for batch in group))
+    if not num_samples:
+        return False
+    if s.world.size == 1:
+        group = [batch for batch in group if len(batch.targets)]
     # Dropout, stochastic depth and mixing depend on the step alone, so that a resumed run draws the same.
-    torch.manual_seed(seed_for(s.seed, "step", step))
+    torch.manual_seed(seed_for(s.seed, "step", step, *[s.world.rank] * (s.world.rank > 0)))
     apply_schedule(s.schedule, s.optimizer, step)
 
-    num_samples = sum(len(batch.targets) for batch in group)
     s.optimizer.zero_grad(set_to_none=True)
     is_sum = reduction_of(s.loss) == "sum"
     for batch in group:
-        add_gradient(s, batch, share=1.0 if is_sum else len(batch.targets) / num_samples)
+        share = 1.0 if is_sum else len(batch.targets) / num_samples
+        with s.keep_gradients(is_last=batch is group[-1]):
+            # What several processes exchange is the mean of their gradients: this makes it the sum.
+            add_gradient(s, batch, share * s.world.size)
+    s.prove_replica()
     clip_gradients(s)
     s.scaler.step(s.optimizer)
     s.scaler.update()
@@ -40,11 +54,18 @@ def train_step(session: Session, group: Sequence[Batch]) -> None:
     s.progress.step += 1
     s.progress.samples += num_samples
     s.state.step, s.state.lr = s.progress.step, s.optimizer.param_groups[0]["lr"]
+    return True
 
 
 def add_gradient(session: Session, batch: Batch, share: float) -> None:
-    """Add `share` times the gradient of one batch's loss, and the batch to the sums of the epoch."""
-    s = session
+    """Add `share` times the gradient of one batch's loss, and the batch to the sums of the epoch.
+
+    A process whose slice is empty computes black pictures that count for nothing: the others wait for it.
+    """
+    s, is_empty = session, not len(batch.targets)
+    if is_empty:
+        assert s.image_shape is not None
+        batch, share = _stand_in(s.image_shape), 0.0
     images = batch.images.to(s.device, non_blocking=True)
     targets = batch.targets.to(s.device, non_blocking=True)
     images, targets = s.batch_transforms(images, targets)
@@ -54,8 +75,16 @@ def add_gradient(session: Session, batch: Batch, share: float) -> None:
         outputs = s.forward(images)
         loss = head_loss(s.model, outputs, targets, criterion)
     torch.autograd.backward(s.scaler.scale(loss * share))
+    if is_empty:
+        return
     logits = outputs if isinstance(outputs, Tensor) else outputs[0]
     s.sums.add(s.progress.step, logits, targets, batch_total(s.loss, loss.detach(), len(targets)))
+
+
+def _stand_in(shape: tuple[int, int, int]) -> Batch:
+    images = torch.zeros(_STAND_INS, *shape, dtype=torch.uint8)
+    nothing = torch.zeros(_STAND_INS, dtype=torch.int64)
+    return Batch(images, nothing, nothing, [])
 
 
 def head_loss(model: Classifier, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -12,7 +13,8 @@ from typing import Any
 
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.determinism import deterministic_algorithms
-from clscli.engine.device import Execution, choose_device, device_name
+from clscli.engine.device import Execution, device_name
+from clscli.engine.distributed import World, ended_elsewhere, is_lost_connection, join
 from clscli.engine.initial_weights import find_initial, load_initial
 from clscli.engine.loop import run_epochs
 from clscli.engine.memory import explain_out_of_memory, is_out_of_memory, release, settle_batch_size
@@ -22,7 +24,7 @@ from clscli.engine.recorder import Recorder
 from clscli.engine.run_directory import RunDirectory, create_run, write_records
 from clscli.engine.session import new_session
 from clscli.engine.stop import StopRequest
-from clscli.errors import CheckpointError, Interrupted, TrainingError
+from clscli.errors import CheckpointError, EndedElsewhere, Interrupted, TrainingError
 from clscli.models.weights import load_pretrained
 from clscli.spec import check_structure, read_training_draft, resolve, spec_name
 
@@ -63,50 +65,80 @@ def train(
 
     `data` is a folder of pictures that stands for the spec's own; `sets` and `unsets` are as on the command
     line. Raises SpecError for everything wrong with the spec, before the run directory is made.
+
+    In a process that torchrun has started, it trains together with the others; all of them return the result.
     """
-    chosen = choose_device(device)
-    draft = read_training_draft(spec, data=data, sets=sets, unsets=unsets)
-    resolved = resolve(draft, check_structure(draft))
-    with deterministic_algorithms(resolved.spec.train.deterministic):
-        plan = settle_batch_size(prepare(resolved), chosen)
-        observer = observer or Observer()
-        loaded = _load_weights(plan, observer)
-        session = new_session(plan, chosen)
-        name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
-        run = create_run(name, Path(out) if out is not None else None)
-        with run.lock(), run.logging(), session.execution.limit_threads():
-            write_records(run, plan.spec, plan.data, chosen)
-            recorder = Recorder(plan, session, run)
-            recorder.announce()
-            for line in loaded:
-                log.info(line)
-            return _run(recorder, observer)
+    name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
+    with join(device) as (world, chosen):
+        with world.together():
+            draft = read_training_draft(spec, data=data, sets=sets, unsets=unsets)
+            resolved = resolve(draft, check_structure(draft))
+        with deterministic_algorithms(resolved.spec.train.deterministic):
+            with world.together():
+                plan = prepare(resolved)
+            plan = settle_batch_size(plan, chosen, world)
+            observer = (observer if world.is_main else None) or Observer()
+            loaded: list[str] = world.one_after_another(lambda: _load_weights(plan, observer))
+            with world.together():
+                session = new_session(plan, chosen, world=world)
+            made = world.compute_on_main(
+                lambda: str(create_run(name, Path(out) if out is not None else None).path)
+            )
+            run = RunDirectory(Path(made))
+            with _written_by_main(run, world), session.execution.limit_threads():
+                if world.is_main:
+                    write_records(run, plan.spec, plan.data, chosen)
+                recorder = Recorder(plan, session, run)
+                recorder.announce()
+                for line in loaded:
+                    log.info(line)
+                return _run(recorder, observer)
 
 
 def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Observer | None = None) -> TrainResult:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
-    `path` is a run directory or the `last.pth` in it. Raises CheckpointError when there is nothing to go on with.
+    `path` is a run directory or the `last.pth` in it. Several processes may go on with what one has begun, or
+    fewer with what more have begun: the batches stay the same, only the slices do not. Raises CheckpointError
+    when there is nothing to go on with.
     """
-    chosen = choose_device(device)
-    file = Path(path) / "last.pth" if Path(path).is_dir() else Path(path)
-    checkpoint = load_checkpoint(file)
-    if checkpoint.training is None:
-        raise CheckpointError(f"{file}: has only what eval and predict need -- resume from last.pth")
-    run = RunDirectory(file.parent)
-    spec = checkpoint.resolve()
-    with deterministic_algorithms(spec.spec.train.deterministic):
-        plan = prepare(spec, run.path)
-        if plan.data.classes != checkpoint.classes:
-            raise CheckpointError(f"{file}: the pictures now have other classes than when the run began")
-        session = new_session(plan, chosen, Execution(**checkpoint.training["execution"]))
-        session.model.load_state_dict(checkpoint.weights)
-        session.load_state_dict(checkpoint.training)
-        with run.lock(), run.logging(), session.execution.limit_threads():
-            run.keep_metrics(session.progress.epoch, session.progress.validated_step)
-            recorder = Recorder(plan, session, run, checkpoint.training["best"], run.read_metrics())
-            _announce_resumed(recorder, checkpoint.training["pictures"])
-            return _run(recorder, observer or Observer())
+    with join(device) as (world, chosen):
+        with world.together():
+            file = Path(path) / "last.pth" if Path(path).is_dir() else Path(path)
+            checkpoint = load_checkpoint(file)
+            if checkpoint.training is None:
+                raise CheckpointError(f"{file}: has only what eval and predict need -- resume from last.pth")
+            spec = checkpoint.resolve()
+        run = RunDirectory(file.parent)
+        training = checkpoint.training
+        with deterministic_algorithms(spec.spec.train.deterministic):
+            with world.together():
+                plan = prepare(spec, run.path)
+                if plan.data.classes != checkpoint.classes:
+                    raise CheckpointError(f"{file}: the pictures now have other classes than when the run began")
+                execution = Execution(**training["execution"])
+                batch_size = training.get("batch_size")  # not in checkpoints of 0.1.0
+                session = new_session(plan, chosen, execution, world=world, batch_size=batch_size)
+                session.model.load_state_dict(checkpoint.weights)
+                session.load_state_dict(training)
+            with _written_by_main(run, world), session.execution.limit_threads():
+                if world.is_main:
+                    run.keep_metrics(session.progress.epoch, session.progress.validated_step)
+                world.barrier()  # what the others read now
+                with world.together():
+                    recorder = Recorder(plan, session, run, training["best"], run.read_metrics())
+                    _announce_resumed(recorder, training["pictures"])
+                return _run(recorder, (observer if world.is_main else None) or Observer())
+
+
+@contextmanager
+def _written_by_main(run: RunDirectory, world: World) -> Iterator[None]:
+    """While entered, the run directory is process 0's: no other run writes to it, and there is a log."""
+    if not world.is_main:
+        yield
+        return
+    with run.lock(), run.logging():
+        yield
 
 
 def _load_weights(plan: Plan, observer: Observer) -> list[str]:
@@ -140,7 +172,7 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
     session, run = recorder.session, recorder.run
     session.state.run, session.save = run.path, recorder.save
     try:
-        with StopRequest() as request:
+        with StopRequest(session.world) as request:
             session.hooks.fire("on_run_start", session.state)
             for result in run_epochs(session, _StopBetweenSteps(observer, request)):
                 recorder.record(result)
@@ -152,20 +184,28 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
         if session.progress.batch or not run.last.exists():
             recorder.save_last()
         recorder.draw()
+        session.world.barrier()  # a launcher ends the others when one has ended
+        if not session.world.is_main:
+            raise EndedElsewhere from None
         epoch = min(session.progress.epoch + 1, session.epochs)
         raise Interrupted(
             f"interrupted ({interruption}) in epoch {epoch}, saved {run.last} "
             f"-- go on with: clscli train --resume {quote(str(run.path))}"
         ) from None
     except TrainingError as error:
+        if not session.world.is_main:  # in all processes it is the same
+            raise EndedElsewhere from None
         raise TrainingError(f"{error} -- {_kept(run)}; try a lower optimizer.lr") from None
     except RuntimeError as error:
+        if session.world.size > 1 and is_lost_connection(error):
+            raise ended_elsewhere(session.world, f"another process of the run has ended -- {_kept(run)}") from None
         if not is_out_of_memory(error):
             raise
         release(error)
         explained = explain_out_of_memory(recorder.plan, session)
         raise TrainingError(f"epoch {session.progress.epoch + 1}: {explained} ({_kept(run)})") from None
     finally:
+        session.end_replication()
         session.train.close()
         session.val.close()
     if session.state.stop_reason is not None:

@@ -85,6 +85,7 @@ class TrainTable(_Table):
     precision: Literal["auto", "float32", "bfloat16", "float16"]
     compile: Literal["auto"] | bool
     deterministic: bool
+    sync_batch_norm: bool  # statistics over the slices of all processes, on CUDA
     accumulation_steps: Annotated[int, Field(ge=1)]
     clip_grad_norm: _Limit = None
     clip_grad_value: _Limit = None

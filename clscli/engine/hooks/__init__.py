@@ -4,6 +4,11 @@ A hook component is an object with any of the methods `on_run_start`, `on_epoch_
 `on_epoch_end` and `on_run_end`, each called with the `HookState`. Hooks with a smaller `priority` (default 0)
 run first. A hook that must survive `--resume` has `state_dict()` and `load_state_dict(state)`, of tensors and
 plain values.
+
+With several processes, hooks run in each of them, but what they ask for counts in process 0 alone: all others do
+the same. A hook that writes files, or talks to a service, sets `main_only = True`, and runs in process 0 alone.
+One that runs everywhere must not wait for the others, nor raise Interrupted itself: that is what
+`state.interrupt` is for. In a checkpoint are the states of process 0's hooks.
 """
 
 from __future__ import annotations
@@ -46,11 +51,17 @@ class HookState:
     # When a hook sets it, it is what is validated and saved as best.pth: an average of weights, for example.
     eval_model: Classifier | None = None
     stop_reason: str | None = None
+    interruption: str | None = None  # why to stop now
+    is_main: bool = True  # whether this is process 0, the one that writes
     wanted: list[Path] = field(default_factory=list)  # checkpoints that hooks have asked for
 
     def stop(self, reason: str) -> None:
         """End the run after this epoch; the reason is logged."""
         self.stop_reason = reason
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the run after this event, as Ctrl-C does: saved, to be resumed."""
+        self.interruption = reason
 
     def save(self, path: Path) -> None:
         """Ask for a checkpoint from which `--resume` goes on just after this step or epoch, and for `last.pth`.
@@ -79,7 +90,7 @@ class Hooks:
         """Call one event of every hook that has it; what a hook raises is reported under its name."""
         for bound, hook in self.hooks:
             method = getattr(hook, event, None)
-            if method is None:
+            if method is None or (getattr(hook, "main_only", False) and not state.is_main):
                 continue
             try:
                 method(state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from clscli.engine.hooks import HookState
 from clscli.models.fields import PositiveFloat, PositiveInt
@@ -18,6 +18,8 @@ class Checkpoint:
     middle of a long epoch loses little: `--resume` goes on from any of them, with the same numbers as if it had
     never stopped. When nothing is set, it saves after every epoch. Steps are those of the optimizer.
     """
+
+    main_only: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from typing import ClassVar
 
 from clscli.engine.hooks import HookState
 from clscli.engine.hooks.records import epoch_scalars
@@ -17,6 +18,8 @@ class CSVLog:
     Columns are epoch, step, learning rate, training loss, speed, and the metrics of the validation, which are
     empty for epochs without one. A resumed run goes on with the table of the run before.
     """
+
+    main_only: ClassVar[bool] = True
 
     def on_epoch_end(self, state: HookState) -> None:
         """Write the table anew: a kill leaves the old one, and a resumed epoch replaces its own row."""

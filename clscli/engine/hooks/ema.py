@@ -75,7 +75,8 @@ class EMA:
             return
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
         torch._foreach_lerp_(*self._averaged, 1 - decay)
-        torch._foreach_copy_(*self._copied)
+        if self._copied[0]:  # a model without batch norm has no counters
+            torch._foreach_copy_(*self._copied)
         self.updates += 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from clscli.engine.hooks import HookState
 from clscli.engine.hooks.extras import import_extra
@@ -23,6 +23,8 @@ class MLflow:
     its dotted name. Metrics are logged over optimizer steps. A resumed run goes on under its id. Needs
     `pip install 'clscli[mlflow]'`.
     """
+
+    main_only: ClassVar[bool] = True
 
     def __init__(
         self, *, experiment: str = "clscli", name: str | None = None, tracking_uri: str | None = None

@@ -32,6 +32,7 @@ class ModelAverage:
     """
 
     priority: ClassVar[int] = 100
+    main_only: ClassVar[bool] = True
 
     def __init__(self, *, k: PositiveInt = 5) -> None:
         self.k = k

@@ -25,6 +25,7 @@ class Profiler:
     """
 
     priority: ClassVar[int] = -1000
+    main_only: ClassVar[bool] = True
 
     def __init__(self, *, skip: PositiveInt = 10, steps: PositiveInt = 5) -> None:
         self.skip = skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class TensorBoard:
     transforms; with `graph`, the operators of the model. A resumed run goes on with the curves, without what
     was logged after the checkpoint. Needs `pip install 'clscli[tensorboard]'`.
     """
+
+    main_only: ClassVar[bool] = True
 
     def __init__(self, *, images: Count = 8, graph: bool = False) -> None:
         import_extra("tensorboard", "tensorboard")

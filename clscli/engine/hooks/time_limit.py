@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from clscli.engine.hooks import HookState
-from clscli.errors import Interrupted
 
 
 class TimeLimit:
@@ -32,12 +31,12 @@ class TimeLimit:
 
     def on_epoch_start(self, state: HookState) -> None:
         """Stop before an epoch if the validation has used up the time."""
-        self._check()
+        self._check(state)
 
     def on_step_end(self, state: HookState) -> None:
         """Stop between two steps."""
-        self._check()
+        self._check(state)
 
-    def _check(self) -> None:
+    def _check(self, state: HookState) -> None:
         if time.monotonic() - self.started >= 60 * self.minutes:
-            raise Interrupted(f"time limit of {self.minutes:g} minutes")
+            state.interrupt(f"time limit of {self.minutes:g} minutes")

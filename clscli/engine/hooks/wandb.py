@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from clscli.engine.hooks import HookState
 from clscli.engine.hooks.extras import import_extra
@@ -16,6 +16,8 @@ class WandB:
     `mode = "offline"` nothing leaves the machine until `wandb sync`. Metrics are logged over optimizer steps.
     A resumed run goes on under its id. Needs `pip install 'clscli[wandb]'`, and `wandb login` once.
     """
+
+    main_only: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,7 +9,8 @@ them, the engine also uses
   `float` from 0 to 255 when batches are mixed, and again a callable of logits and target. Called in training
   alone; evaluation calls the loss itself.
 - `state_dict`, `to`, `train` and `eval`, when it is an `nn.Module`: its state goes into `last.pth`, and it is in
-  evaluation mode while the model is.
+  evaluation mode while the model is. Each of several processes has its own state, of its slices of the batches;
+  that of the first one is saved.
 
 A loss that learns from another model takes `load_teacher`, which is injected.
 """
