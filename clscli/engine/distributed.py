@@ -22,7 +22,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -200,7 +199,8 @@ def join(device: str) -> Iterator[tuple[World, torch.device]]:
     was_disabled = log.disabled
     log.disabled = was_disabled or not world.is_main
     # Each group under names of its own: those of an earlier run in these processes are still in the store.
-    store = PrefixStore(f"clscli-{next(_groups)}", _store())
+    names = f"clscli-{next(_groups)}"
+    store = dist.PrefixStore(names, _store())  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if _has_nccl() else "gloo"
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=size, timeout=_PATIENCE)
     has_failed = True
@@ -221,9 +221,9 @@ def join(device: str) -> Iterator[tuple[World, torch.device]]:
 
 
 @functools.cache
-def _store() -> Store:
+def _store() -> Any:
     """Connect to where the processes find each other, as the launcher's environment says."""
-    store: Store = next(rendezvous("env://", timeout=_PATIENCE))[0]
+    store = next(rendezvous("env://", timeout=_PATIENCE))[0]
     return store
 
 
