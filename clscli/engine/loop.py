@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from clscli.engine.schedules import Observing
 from clscli.engine.session import Session
 from clscli.engine.step import train_step
 from clscli.engine.validation import is_due_after_epoch, is_due_in_epoch
-from clscli.errors import Interrupted
+from clscli.errors import Interrupted, TrainingError
 
 # Reading a number from a GPU waits for it, so whether the loss is finite is only looked at this often.
 _CHECK_EVERY = 50
@@ -145,6 +146,8 @@ def validate(session: Session, observer: Observer, watch: _Watch) -> Evaluation:
     evaluation = evaluate_model(
         model, s.val, s.loss, s.device, on_bad_image=s.on_bad_image, observer=observer, world=s.world
     )
+    if not math.isfinite(evaluation.loss):  # the last step may have spoilt the weights: its own loss was before it
+        raise TrainingError(f"the validation loss is not finite in epoch {s.progress.epoch + 1}")
     s.state.metrics, s.state.validated = evaluation.summary(), True
     s.progress.validated_step = s.progress.step
     if isinstance(s.schedule, Observing):

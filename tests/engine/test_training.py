@@ -112,6 +112,17 @@ def test_a_rate_that_is_too_high_is_an_error_in_words(tiny):
         run(tiny)
 
 
+def test_weights_that_the_last_step_of_an_epoch_spoils_are_not_saved(tiny):
+    """With one step an epoch, its loss is still fine, and the validation is the first to see the new weights."""
+    tiny["data"]["batch_size"] = 24
+    tiny["optimizer"] = {"type": "sgd", "lr": 1e38}
+    with pytest.raises(
+        TrainingError, match=r"^the validation loss is not finite in epoch 1 -- nothing was saved yet"
+    ):
+        run(tiny)
+    assert not list(Path("run").glob("*.pth"))
+
+
 def test_class_weights_follow_the_training_pictures(tiny):
     tiny["model"]["loss"] = {"type": "cross_entropy", "class_weights": [1.0, 2.0, 3.0]}
     with pytest.raises(SpecError) as info:
