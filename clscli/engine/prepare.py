@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     stages = check_shapes(spec, model, blueprint)
     if run is None:
         _try_the_rest(spec, data, blueprint, model)
+        _check_smallest_batch(spec, model, len(data.train), output_shape(train_transforms, data.train))
     for note in [*spec.draft.notes, *data.notes]:
         log.info("note: %s", note)
     return Plan(
@@ -106,6 +108,26 @@ def _expected_batch(spec: ResolvedSpec) -> int:
     """Return the batch size, or while that is still to be settled, a common one."""
     batch_size = spec.spec.data.batch_size
     return 64 if batch_size == "auto" else batch_size
+
+
+def _check_smallest_batch(
+    spec: ResolvedSpec, model: Classifier, pictures: int, image_shape: tuple[int, int, int]
+) -> None:
+    """Refuse batches of one picture where a norm gets a single value of each channel from it."""
+    size = _expected_batch(spec)
+    if pictures // num_batches(pictures, size) > 1:
+        return
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).train()(torch.zeros(1, *image_shape, dtype=torch.uint8))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        message = (
+            f"{size} makes batches of a single picture, of which a norm of this model sees one value in each "
+            "channel, too few to train -- take larger batches, or larger pictures"
+        )
+        raise spec.error(("data", "batch_size"), message) from error
 
 
 def _check_freezing(spec: ResolvedSpec, model: Classifier) -> None:

@@ -123,6 +123,17 @@ def test_weights_that_the_last_step_of_an_epoch_spoils_are_not_saved(tiny):
     assert not list(Path("run").glob("*.pth"))
 
 
+def test_batches_of_one_picture_are_refused_where_a_norm_needs_more(tiny):
+    tiny["data"]["batch_size"] = 1
+    tiny["transforms"]["train"] = [{"type": "random_crop", "size": 8}]
+    with pytest.raises(SpecError, match=r"data\.batch_size: 1 makes batches of a single picture"):
+        run(tiny)
+    assert not Path("run").exists()
+    tiny["transforms"]["train"] = [{"type": "random_crop", "size": 20}]
+    tiny["train"]["epochs"] = 1
+    assert run(tiny).last["epoch"] == 1
+
+
 def test_class_weights_follow_the_training_pictures(tiny):
     tiny["model"]["loss"] = {"type": "cross_entropy", "class_weights": [1.0, 2.0, 3.0]}
     with pytest.raises(SpecError) as info:
