@@ -13,8 +13,10 @@ from clscli.cli.console import to_json
 from clscli.engine.accumulation import lr_factor
 from clscli.engine.device import choose_device, device_name
 from clscli.engine.groups import GroupRow, build_optimizer, describe_groups
+from clscli.engine.initial_weights import find_initial, load_initial
 from clscli.engine.memory import settle_batch_size
 from clscli.engine.prepare import Plan, prepare
+from clscli.models.weights import find_pretrained, load_pretrained
 from clscli.reports.text import format_table
 from clscli.spec import read_training_draft, render_spec, resolve
 from clscli.spec.check import check_structure
@@ -35,8 +37,9 @@ def show_dry_run(
     chosen = choose_device(device)
     draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
     plan = settle_batch_size(prepare(resolve(draft, check_structure(draft))), chosen)
+    weights = _try_weights(plan)
     if as_json:
-        typer.echo(to_json(_as_json(plan, str(chosen)), sys.stdout))
+        typer.echo(to_json({**_as_json(plan, str(chosen)), "weights": weights}, sys.stdout))
         return
     typer.echo(render_spec(plan.spec.values, plan.spec.draft))
     typer.echo(_model_table(plan))
@@ -45,7 +48,19 @@ def show_dry_run(
     typer.echo("")
     typer.echo(_data_table(plan))
     typer.echo("")
+    for line in weights:
+        typer.echo(line)
     typer.echo(f"would train on {device_name(chosen)}")
+
+
+def _try_weights(plan: Plan) -> list[str]:
+    """Load what the run would begin from, if it is on this machine; return the lines that the run would log."""
+    initial = find_initial(plan.spec)
+    if initial is not None:
+        return load_initial(plan.spec, plan.model, plan.data.classes, initial)
+    if isinstance(find_pretrained(plan.spec), Path):
+        return load_pretrained(plan.spec, plan.model, plan.blueprint.num_classes)
+    return []
 
 
 def _model_table(plan: Plan) -> str:

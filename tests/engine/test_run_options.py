@@ -243,6 +243,23 @@ def test_weights_of_another_model_are_refused(tiny, trained):
         run(tiny)
 
 
+@pytest.mark.parametrize(("table", "key"), [("train", "init_from"), ("backbone", "pretrained")])
+def test_a_dry_run_tries_the_weights_that_are_here(clscli, tiny, trained, table, key):
+    from clscli.spec import render_spec
+
+    where = tiny["train"] if table == "train" else tiny["model"]["backbone"]
+    where[key] = str(trained / "best.pth")
+    Path("s.toml").write_text(render_spec(tiny))
+    good = clscli("train", "s.toml", "--device", "cpu", "--dry-run")
+    assert good.code == 0
+    assert "backbone 'resnet18': loaded " in good.out
+    wide = "--set", "model.backbone.base_channels=8"
+    bad = clscli("train", "s.toml", "--device", "cpu", "--dry-run", *wide)
+    assert bad.code == 1
+    assert bad.out == ""
+    assert bad.err.endswith("these are weights of another model\n")
+
+
 @pytest.mark.parametrize(
     ("options", "names"),
     [
