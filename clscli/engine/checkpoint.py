@@ -111,6 +111,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:
+        if not _may_be_pickled(path):
+            raise CheckpointError(f"{path}: cannot be read: it is truncated, or no checkpoint") from None
         raise CheckpointError(f"{path}: holds more than plain data, and is not loaded for safety") from None
     except PermissionError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
@@ -136,6 +138,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         versions=data["versions"],
         training=data.get("training"),
     )
+
+
+def _may_be_pickled(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a zip archive or a pickle; torch reads any text as a pickle."""
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"PK", b"\x80"))
 
 
 def checkpoint_data(

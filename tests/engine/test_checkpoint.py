@@ -62,6 +62,8 @@ def test_files_that_are_no_checkpoints(trained, tmp_path):
     )
     (tmp_path / "text.pth").write_text("hello")
     assert refused("text.pth") == "text.pth: cannot be read: it is truncated, or no checkpoint"
+    (tmp_path / "spec.toml").write_text('[data]\nroot = "photos"\n')  # "[" begins no pickle that torch would read
+    assert refused("spec.toml") == "spec.toml: cannot be read: it is truncated, or no checkpoint"
     assert refused("nope.pth") == "nope.pth: no such checkpoint"
     assert refused(tmp_path) == f"{tmp_path}: is a folder -- give the checkpoint in it: {tmp_path}/best.pth"
     data = torch.load(trained / "best.pth", weights_only=True)
