@@ -37,6 +37,8 @@ def teachers_for(classes: list[str], channels: int, device: torch.device) -> Loa
     """Return what opens checkpoints as teachers of a student with these classes and channels of its images."""
 
     def load_teacher(path: Path) -> FrozenTeacher:
+        if path.is_dir():
+            raise ValueError(f"the teacher {path} is a folder -- give the checkpoint in it: {path / 'best.pth'}")
         if not path.is_file():
             raise ValueError(f"the teacher {path} does not exist -- give the best.pth of a run")
         checkpoint = load_checkpoint(path)

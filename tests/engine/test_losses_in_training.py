@@ -182,6 +182,11 @@ def test_a_student_learns_from_its_teacher_and_is_evaluated_without_it(tiny, tra
         clscli.resume("run", device="cpu")
 
 
+def test_a_folder_is_no_teacher_but_its_checkpoint_is_named(tiny, trained):
+    with pytest.raises(SpecError, match=r"the teacher .* is a folder -- give the checkpoint in it: .*/best\.pth$"):
+        prepare(load_spec(with_loss(tiny, {"type": "soft_target_kd", "teacher": str(trained)})))
+
+
 def test_the_training_loss_of_a_student_is_the_divergence_from_its_teacher(tiny, trained):
     loss = {"type": "soft_target_kd", "teacher": str(trained / "best.pth"), "alpha": 1.0, "temperature": 2.0}
     tiny["model"]["head"] = {"type": "linear"}  # without dropout, nothing is random but the pictures
