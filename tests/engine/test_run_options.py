@@ -14,7 +14,7 @@ from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.determinism import deterministic_algorithms
 from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
-from clscli.errors import CheckpointError, Interrupted, SpecError, TrainingError
+from clscli.errors import CheckpointError, Interrupted, PluginError, SpecError, TrainingError
 from clscli.spec import load_spec
 
 TIMED = ("seconds", "images_per_second")
@@ -191,6 +191,33 @@ def test_early_stopping_counts_validated_epochs_and_the_last_is_validated(tiny, 
     result = run(tiny, out="quit")
     assert result.last["epoch"] == 1
     assert result.best["top1"] == result.last["top1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("Path('a')", "pathlib"),
+        ("[1, {'x': numpy.float64(1)}]", "numpy.float64"),
+        ("lambda: 1", "builtins.function"),
+    ],
+)
+def test_what_a_hook_keeps_must_be_what_a_checkpoint_can_give_back(tiny, plugin, value, named):
+    """Saved, it would make a last.pth that nothing can go on from."""
+    plugin(
+        "hooks",
+        keeper="keeping:Keeper",
+        keeping=f"""
+        from pathlib import Path
+        import numpy
+        class Keeper:
+            '''Keep something.'''
+            def state_dict(self): return {{"fine": (None, True, 1, 1.5, "a", {{1, 2}}), "strange": {value}}}
+            def load_state_dict(self, state): pass
+        """,
+    )
+    tiny["hooks"] = [{"type": "keeper"}]
+    with pytest.raises(PluginError, match=f"must return tensors and plain values, and has a {named}"):
+        run(tiny)
 
 
 def test_a_new_run_from_the_weights_of_another(tiny, trained, caplog):

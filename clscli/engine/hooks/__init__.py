@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,11 +101,35 @@ class Hooks:
                 raise PluginError(f"{bound.component} failed in {event}: {describe(error)}") from error
 
     def state(self) -> list[Any]:
-        """Collect what the hooks want to keep, in the order of the spec's priorities; None for the others."""
-        return [hook.state_dict() if hasattr(hook, "state_dict") else None for _, hook in self.hooks]
+        """Collect what the hooks want to keep, in the order of the spec's priorities; None for the others.
+
+        Raises PluginError for what could be saved, but never loaded again.
+        """
+        states = [hook.state_dict() if hasattr(hook, "state_dict") else None for _, hook in self.hooks]
+        for (bound, _), state in zip(self.hooks, states, strict=True):
+            if strange := _not_plain(state):
+                raise PluginError(
+                    f"{bound.component} breaks its contract: its state_dict() must return tensors and plain "
+                    f"values, and has a {strange}"
+                )
+        return states
 
     def load(self, states: Sequence[Any]) -> None:
         """Give every hook back what it kept."""
         for (_, hook), state in zip(self.hooks, states, strict=True):
             if state is not None:
                 hook.load_state_dict(state)
+
+
+def _not_plain(value: Any) -> str | None:
+    """Name the first type in a state that a checkpoint cannot give back; None if there is none.
+
+    Types are compared exactly: a float of NumPy's is a float, and is saved as something else.
+    """
+    if type(value) in (dict, OrderedDict):
+        value = [*value.keys(), *value.values()]
+    if type(value) in (list, tuple, set):
+        return next((strange for inner in value if (strange := _not_plain(inner))), None)
+    if value is None or isinstance(value, Tensor) or type(value) in (bool, int, float, str, bytes):
+        return None
+    return f"{type(value).__module__}.{type(value).__qualname__}"
