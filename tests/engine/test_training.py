@@ -149,8 +149,11 @@ def test_early_stopping_ends_the_run_and_says_why(tiny, caplog):
     tiny["hooks"] = [{"type": "early_stopping", "patience": 2, "monitor": "loss", "min_delta": 10.0}]
     with caplog.at_level("INFO", logger="clscli"):
         result = run(tiny)
+        tiny["hooks"][0]["patience"] = 1
+        clscli.train(tiny, out="short", device="cpu")
     assert result.last["epoch"] == 3
     assert "stopped early: loss has not improved for 2 epochs" in caplog.messages
+    assert "stopped early: loss has not improved for 1 epoch" in caplog.messages
     # A run that has ended early stays ended.
     assert clscli.resume("run", device="cpu").last["epoch"] == 3
 

@@ -12,7 +12,7 @@ Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss"]
 
 
 class EarlyStopping:
-    """Stop the run when a validation metric has not improved for `patience` epochs.
+    """Stop the run when a validation metric has not improved for `patience` epochs that had one.
 
     An improvement is a change for the better of more than `min_delta`; for the loss, smaller is better.
     """
@@ -41,7 +41,8 @@ class EarlyStopping:
             return
         self.waited += 1
         if self.waited >= self.patience:
-            state.stop(f"{self.monitor} has not improved for {self.patience} epochs")
+            epochs = f"{self.patience} epoch{'s' if self.patience > 1 else ''}"
+            state.stop(f"{self.monitor} has not improved for {epochs}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to survive a resume."""
