@@ -195,7 +195,7 @@ def test_a_process_that_is_killed_ends_the_run_in_words(long_file, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in err
-    assert "another process of the run has ended -- the last good checkpoint is run/last.pth" in err
+    assert "another process of the run has ended -- the last checkpoint is run/last.pth" in err
     assert err.splitlines()[-1] == (
         "process 1 of 2 was ended by SIGKILL, and the others with it "
         "-- go on from the last checkpoint: clscli train --resume RUN"

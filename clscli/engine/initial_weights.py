@@ -8,7 +8,7 @@ from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.errors import CheckpointError
 from clscli.models.classifier import Classifier
 from clscli.models.matching import counted, match_weights
-from clscli.models.weights import describe_match
+from clscli.models.weights import check_finite, describe_match
 from clscli.reports.text import list_some
 from clscli.spec import ResolvedSpec
 
@@ -44,7 +44,9 @@ def load_initial(spec: ResolvedSpec, model: Classifier, classes: list[str], chec
             "shape -- these are weights of another model"
         )
     own = {name: t for name, t in model.state_dict().items() if not name.startswith(_BACKBONE)}
-    rest = {name: given[name] for name, t in own.items() if name in given and given[name].shape == t.shape}
+    alien = {_layer(name) for name, t in own.items() if name not in given or given[name].shape != t.shape}
+    rest = {name: given[name] for name in own if _layer(name) not in alien}  # a layer as a whole, or nothing of it
+    check_finite({**match.fitting, **rest}, str(checkpoint.path))
     model.backbone.load_state_dict(match.fitting, strict=False)
     model.load_state_dict(rest, strict=False)
 
@@ -64,3 +66,7 @@ def load_initial(spec: ResolvedSpec, model: Classifier, classes: list[str], chec
     if spec.one("model", "backbone").builder.get("pretrained", False) is not False:
         lines.append("model.backbone.pretrained is not used: train.init_from stands above it")
     return lines
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -215,7 +215,7 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
 
 
 def _kept(run: RunDirectory) -> str:
-    return f"the last good checkpoint is {run.last}" if run.last.exists() else "nothing was saved yet"
+    return f"the last checkpoint is {run.last}" if run.last.exists() else "nothing was saved yet"
 
 
 class _StopBetweenSteps(Observer):

@@ -57,11 +57,7 @@ def load_pretrained(
             f"{named}: only {fitting} of the {total} tensors of {bound.label} are in it, "
             f"with the right shape (it has {example}) -- these are weights of another model"
         )
-    if broken := [name for name, tensor in match.fitting.items() if not tensor.isfinite().all()]:
-        raise CheckpointError(
-            f"{named}: holds values that are not finite, in {list_some(broken, 3)} "
-            "-- the file is damaged, or from a training that diverged"
-        )
+    check_finite(match.fitting, named)
     model.backbone.load_state_dict(match.fitting, strict=False)
     lines = [f"loaded {fitting} of {total} tensors from {named}", *describe_match(match, num_classes)]
     if isinstance(source, Weights) and source.is_non_commercial:
@@ -134,6 +130,15 @@ def _fetch(source: Source, progress: Progress | None) -> Mapping[str, Tensor]:
         if not digest_in(source):  # nothing has told yet that this is the file: the next try fetches it again
             file.unlink(missing_ok=True)
         raise
+
+
+def check_finite(tensors: Mapping[str, Tensor], named: str) -> None:
+    """Raise CheckpointError when weights are not numbers: a model would learn nothing from them."""
+    if broken := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise CheckpointError(
+            f"{named}: holds values that are not finite, in {list_some(broken, 3)} "
+            "-- the file is damaged, or from a training that diverged"
+        )
 
 
 def describe_match(match: Match, num_classes: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ import torch
 import clscli
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.determinism import deterministic_algorithms
+from clscli.engine.initial_weights import load_initial
 from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.errors import CheckpointError, Interrupted, PluginError, SpecError, TrainingError
@@ -377,3 +378,15 @@ def test_an_operator_that_is_not_deterministic_is_named():
 def test_the_environment_names_the_libraries(trained):
     versions = json.loads((trained / "env.json").read_text())["versions"]
     assert {"python", "clscli", "torch", "torchvision", "numpy", "pillow"} <= versions.keys()
+
+
+def test_a_layer_is_taken_as_a_whole_or_not_at_all(tiny, trained):
+    """The hidden layer's head has a bias of the same shape for other features: half of it would be worse than none."""
+    tiny["model"]["head"] = {"type": "stacked_linear", "mid_channels": [8]}
+    model = prepare(load_spec(tiny)).model
+    before = model.head.fc.bias.clone()
+    lines = load_initial(load_spec(tiny), model, ["disc", "square"], load_checkpoint(trained / "best.pth"))
+    assert torch.equal(model.head.fc.bias, before)
+    assert (
+        lines[-1] == "left as initialised: head.hidden.0.weight, head.hidden.0.bias, head.fc.weight, head.fc.bias"
+    )

@@ -98,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         clscli.resume("run", device="cpu")
     step = good.training["progress"]["step"]
     assert str(info.value) == (
-        f"the loss is not finite in epoch 2, step {step + 1} -- the last good checkpoint is run/last.pth; "
+        f"the loss is not finite in epoch 2, step {step + 1} -- the last checkpoint is run/last.pth; "
         "try a lower optimizer.lr"
     )
     assert Path("run/last.pth").read_bytes() == before
