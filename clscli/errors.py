@@ -88,6 +88,8 @@ class EndedElsewhere(ClscliError):  # noqa: N818 -- no error of this process
     With exit code 0, unless another is given, so that a launcher passes on the code of the one that speaks.
     """
 
+    exit_code = 0
+
     def __init__(self, exit_code: int = 0) -> None:
         super().__init__("another process of the run has ended")
         self.exit_code = exit_code  # type: ignore[misc]  # a ClassVar of the others

@@ -381,7 +381,7 @@ def test_the_environment_names_the_libraries(trained):
 
 
 def test_a_layer_is_taken_as_a_whole_or_not_at_all(tiny, trained):
-    """The hidden layer's head has a bias of the same shape for other features: half of it would be worse than none."""
+    """The bias has the same shape, but it belongs to other features."""
     tiny["model"]["head"] = {"type": "stacked_linear", "mid_channels": [8]}
     model = prepare(load_spec(tiny)).model
     before = model.head.fc.bias.clone()
