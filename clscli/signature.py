@@ -104,10 +104,16 @@ def _resolve_annotation(component: Callable[..., Any], name: str, annotation: An
         ) from None
 
 
-def _namespace(component: Callable[..., Any]) -> dict[str, Any]:
-    """Find the global names that were in sight where the signature was written."""
+def unwrap(component: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the class or function that a component calls in the end, where it is a partial of one."""
     while isinstance(component, functools.partial):
         component = component.func
+    return component
+
+
+def _namespace(component: Callable[..., Any]) -> dict[str, Any]:
+    """Find the global names that were in sight where the signature was written."""
+    component = unwrap(component)
     target: Any = component
     if inspect.isclass(component):
         target = component.__new__ if component.__init__ is object.__init__ else component.__init__

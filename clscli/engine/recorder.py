@@ -12,6 +12,7 @@ from clscli.engine.accumulation import lr_factor
 from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
 from clscli.engine.device import device_name
 from clscli.engine.loop import EpochResult
+from clscli.engine.monitor import goodness
 from clscli.engine.prepare import Plan
 from clscli.engine.run_directory import RunDirectory
 from clscli.engine.session import Session
@@ -99,10 +100,8 @@ class Recorder:
             draw_curves(self.rows, self.run.curves, monitor=self.session.options.monitor)
 
     def _is_better(self, row: dict[str, Any], best: dict[str, Any]) -> bool:
-        """Compare two epochs: by the metric that the spec names, and by the loss where that is equal."""
-        key = self.session.options.monitor
-        sign = -1 if key == "loss" else 1
-        return (sign * row[key], -row["loss"]) > (sign * best[key], -best["loss"])
+        monitor = self.session.options.monitor
+        return goodness(row, monitor) > goodness(best, monitor)
 
     def _checkpoint(self, model: Classifier | None = None) -> dict[str, Any]:
         return checkpoint_data(

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clscli.errors import ClscliError, describe
 from clscli.models.published import published
-from clscli.plugins import Component, load
+from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table, list_some
-from clscli.signature import read_parameters
+from clscli.signature import read_parameters, unwrap
 from clscli.spec.check import BACKBONE, Bound
 
 # What ImageNet models are compared at, if the backbone or its weights do not say otherwise.
@@ -52,7 +52,7 @@ def describe_backbone(component: Component) -> Entry:
     """Build a backbone on the meta device and count; what is wrong with a broken one is its entry's note."""
     try:
         function = load(component)
-        parameters = read_parameters(function, ("in_channels",))
+        parameters = read_parameters(function, KINDS[component.kind].injected)
         bound = Bound(component, function, parameters, {}, {}, BACKBONE)
         own = bound.complete_parameters()
         weights = published(component, own)
@@ -64,7 +64,7 @@ def describe_backbone(component: Component) -> Entry:
         return Entry(component, note=describe(error))
     return Entry(
         component,
-        family=_family(function),
+        family=getattr(unwrap(function), "__name__", "-"),
         image_size=size,
         parameters=num_parameters,
         flops=flops,
@@ -73,12 +73,6 @@ def describe_backbone(component: Component) -> Entry:
         paper=str(bound.attribute("paper") or "-"),
         note=note,
     )
-
-
-def _family(function: Any) -> str:
-    while hasattr(function, "func"):
-        function = function.func
-    return str(getattr(function, "__name__", "-"))
 
 
 def _count(bound: Bound, size: int) -> tuple[int, int | None, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 
 import pydantic_core
@@ -11,7 +10,7 @@ from clscli.errors import PluginError
 from clscli.models.published import published
 from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table
-from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters
+from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters, unwrap
 from clscli.spec.builder_keys import builder_keys
 from clscli.toml import format_value
 
@@ -22,11 +21,8 @@ def describe_component(component: Component) -> str:
     Imports the component. Raises PluginError when that fails.
     """
     function = load(component)
-    documented = function
-    while isinstance(documented, functools.partial):
-        documented = documented.func
     # Not inspect.getdoc: for a class without a docstring it shows that of nn.Module.
-    doc = inspect.cleandoc(documented.__doc__ or "") or "(no description)"
+    doc = inspect.cleandoc(unwrap(function).__doc__ or "") or "(no description)"
     head = f"{component.spec_name}  ({KINDS[component.kind].singular}, {component.dist} {component.version})"
     try:
         parameters = read_parameters(function, KINDS[component.kind].injected)

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib.figure import Figure
 
+from clscli.engine.monitor import goodness
 from clscli.files import atomic_write
 from clscli.reports.text import printable
 
@@ -42,9 +43,9 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, monitor: str = "t
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="#dddddd", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-    validated, sign = [row for row in rows if monitor in row], -1 if monitor == "loss" else 1
+    validated = [row for row in rows if monitor in row]
     if validated:
-        best = max(validated, key=lambda row: (sign * row[monitor], -row["loss"]))
+        best = max(validated, key=lambda row: goodness(row, monitor))
         accuracies.axvline(best[unit], color=_GRAY, linewidth=0.8, linestyle=":")
         accuracies.legend(title=f"best: {100 * best['top1']:.2f} % in {unit} {best[unit]}", frameon=False)
     losses.legend(frameon=False)

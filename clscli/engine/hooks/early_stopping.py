@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from clscli.engine.hooks import HookState
-
-Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss"]
+from clscli.engine.monitor import sign_of
+from clscli.spec.schema import Monitor
 
 
 class EarlyStopping:
@@ -35,8 +35,7 @@ class EarlyStopping:
         if not state.validated:
             return
         value = state.metrics[self.monitor]
-        gain = 0.0 if self.best is None else (self.best - value if self.monitor == "loss" else value - self.best)
-        if self.best is None or gain > self.min_delta:
+        if self.best is None or sign_of(self.monitor) * (value - self.best) > self.min_delta:
             self.best, self.waited = value, 0
             return
         self.waited += 1

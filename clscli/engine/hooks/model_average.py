@@ -13,6 +13,7 @@ from torch import Tensor
 from clscli.engine.checkpoint import save_checkpoint
 from clscli.engine.evaluate import evaluate
 from clscli.engine.hooks import HookState
+from clscli.engine.monitor import goodness
 from clscli.models.fields import PositiveInt
 
 
@@ -42,9 +43,8 @@ class ModelAverage:
         """Keep the weights of this epoch if it is among the best."""
         if not state.validated:
             return
-        value, loss = state.metrics[state.monitor], state.metrics["loss"]
         epoch = state.epoch + 1
-        entry = (-value if state.monitor == "loss" else value, -loss, epoch)
+        entry = (*goodness(state.metrics, state.monitor), epoch)
         # sorted() is stable: of equal epochs the earlier one stays in front.
         ranked = sorted([*self.best, entry], key=lambda e: e[:2], reverse=True)
         self.best, dropped = ranked[: self.k], ranked[self.k :]

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from clscli.engine.monitor import sign_of
 from clscli.engine.schedules.warmup import Fraction, WarmedUp
 from clscli.models.fields import Count, Rate
 from clscli.spec.schema import Monitor
@@ -41,7 +42,7 @@ class ReduceOnPlateau(WarmedUp):
         self._optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         self._torch = ReduceLROnPlateau(
             self._optimizer,
-            mode="min" if self.monitor == "loss" else "max",
+            mode="max" if sign_of(self.monitor) > 0 else "min",
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,

@@ -2,6 +2,7 @@
 
 # Without `annotations` from the future: the signatures of subclasses, in other modules, have these types, too.
 
+from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Annotated, Literal
@@ -18,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass
-class WarmedUp:
+class WarmedUp(ABC):
     """A schedule that follows `height` once its warmup is over, and until then a part of it that grows.
 
     What the parameters mean is said where users find it, at `Constant`.
@@ -47,9 +48,9 @@ class WarmedUp:
         """Return the factor of the learning rate at a step."""
         return self.height(step) * self._warmup_factor(step)
 
+    @abstractmethod
     def height(self, step: int) -> float:
         """Return what the rate would be multiplied by at a step without a warmup."""
-        raise NotImplementedError
 
     def progress(self, step: int) -> float:
         """Return how much of the run after the warmup has passed, from 0 to 1."""
