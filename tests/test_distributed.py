@@ -15,7 +15,9 @@ from conftest import draw_folder, tiny_spec
 from torch import nn
 
 import clscli
-from clscli.data.loader import BatchOrder, auto_workers
+from clscli.data.loader import auto_workers
+from clscli.data.order import BatchOrder
+from clscli.data.samplers import Shuffled
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.distributed import ALONE, processes_started, synchronize_batch_norm
 from clscli.errors import Interrupted, TrainingError
@@ -253,11 +255,12 @@ def test_a_mistake_is_reported_once(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("samples", "batch_size", "processes"), [(23, 10, 2), (24, 8, 4), (5, 4, 4), (1, 2, 2)])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_slices_make_up_the_batches(samples, batch_size, processes, shuffle):
-    whole = list(BatchOrder(samples, batch_size, 0, shuffle))
+@pytest.mark.parametrize("is_shuffled", [True, False])
+def test_slices_make_up_the_batches(samples, batch_size, processes, is_shuffled):
+    sampler = Shuffled(torch.zeros(samples)) if is_shuffled else None
+    whole = list(BatchOrder(samples, batch_size, 0, sampler))
     ranks = range(processes)
-    slices = [list(BatchOrder(samples, batch_size, 0, shuffle, rank=r, processes=processes)) for r in ranks]
+    slices = [list(BatchOrder(samples, batch_size, 0, sampler, rank=r, processes=processes)) for r in ranks]
     assert [[draw for part in parts for draw in part] for parts in zip(*slices, strict=True)] == whole
     for parts in zip(*slices, strict=True):
         assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clscli import plugins
-from clscli.errors import CheckpointError, MissingPackageError, SpecError, UnknownComponentError
+from clscli.errors import CheckpointError, MissingPackageError, SpecError
 from clscli.files import atomic_write
 from clscli.models.build import Blueprint, build_model
 from clscli.models.classifier import Classifier
 from clscli.spec import ResolvedSpec, check_structure, read_draft, resolve
-from clscli.spec.schema import EVERYTHING, component_tables
+from clscli.spec.check import unknown_names
+from clscli.spec.schema import EVERYTHING
 from clscli.toml import Path as KeyPath
 
 FORMAT = 1
@@ -65,16 +65,10 @@ class Checkpoint:
 
         Raises CheckpointError naming the package and version that is missing or no longer fits.
         """
-        for slot in component_tables(self.spec, needed):
-            name = str(slot.table.get("type"))
-            try:
-                plugins.resolve(slot.kind, name)
-            except MissingPackageError as error:
-                version = self.versions.get(error.dist)
-                known = f"=={version} (the version that it was trained with)" if version else ""
-                raise CheckpointError(f"{self.path}: {error}{known}") from None
-            except UnknownComponentError as error:
-                raise CheckpointError(f"{self.path}: {error}") from None
+        for _, error in unknown_names(self.spec, needed):
+            version = self.versions.get(error.dist) if isinstance(error, MissingPackageError) else None
+            known = f"=={version} (the version that it was trained with)" if version else ""
+            raise CheckpointError(f"{self.path}: {error}{known}")
         try:
             draft = read_draft(self.spec)
             return resolve(draft, check_structure(draft, needed), needed)
@@ -180,14 +174,9 @@ def save_checkpoint(data: dict[str, Any], path: Path) -> None:
     """
     with atomic_write(path) as temporary:
         try:
-            torch.save(data, temporary)
-        except RuntimeError as error:  # torch's own writer does not pass on the OSError
-            raise OSError(None, _disk_reason(path, error)) from error
-
-
-def _disk_reason(path: Path, error: RuntimeError) -> str:
-    """Say why torch could not write: a full disk in words, else torch's own first line."""
-    stat = os.statvfs(path.parent) if hasattr(os, "statvfs") else None
-    if stat is not None and stat.f_bavail * stat.f_frsize < 1 << 20:
-        return "no space left on the disk"
-    return str(error).splitlines()[0]
+            with temporary.open("wb") as file:  # of a file that torch opens itself, it tells nobody what is wrong
+                torch.save(data, file)
+        except RuntimeError as error:  # raised by torch over the OSError
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from clscli.data.loader import num_batches
+from clscli.data.order import num_batches
 from clscli.engine.device import Execution
 from clscli.engine.measured import facts_of, measured_once
 from clscli.engine.prepare import Plan
@@ -32,7 +32,7 @@ def is_worth_compiling(plan: Plan, execution: Execution, device: torch.device) -
     wanted = plan.spec.spec.train.compile
     if wanted != "auto":
         return wanted
-    images = len(plan.data.train) * plan.spec.spec.train.epochs
+    images = len(plan.sampler) * plan.spec.spec.train.epochs
     if device.type not in ("cpu", "cuda") or images < _FEWEST_IMAGES:
         return False
     facts = [*facts_of(plan, device), dataclasses.astuple(execution)]
@@ -104,7 +104,7 @@ def _compile(trial: Trial, sizes: list[int]) -> Forward:
 
 def _batch_sizes(plan: Plan) -> list[int]:
     """Return the sizes that training batches have: one, or two that differ by one picture."""
-    pictures = len(plan.data.train)
+    pictures = len(plan.sampler)
     batches = num_batches(pictures, plan.spec.spec.data.images_per_batch)
     return sorted({pictures // batches, -(-pictures // batches)})
 

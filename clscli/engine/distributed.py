@@ -144,16 +144,27 @@ class World:
         """Return a model whose backward pass ends with the mean of the gradient over all processes."""
         return model if self.size == 1 else DistributedDataParallel(model)
 
+    def without_reduction(self, replica: nn.Module) -> AbstractContextManager[None]:
+        """While entered, gradients stay with each process, to be reduced with those of the next batch."""
+        if isinstance(replica, DistributedDataParallel):
+            context: AbstractContextManager[None] = replica.no_sync()
+            return context
+        return nullcontext()
+
 
 ALONE = World()
 
 
-def without_reduction(replica: nn.Module) -> AbstractContextManager[None]:
-    """While entered, gradients stay with each process, to be reduced with those of the next batch."""
-    if isinstance(replica, DistributedDataParallel):
-        context: AbstractContextManager[None] = replica.no_sync()
-        return context
-    return nullcontext()
+def own_part(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor that is divided between processes; any other as it is."""
+    to_local = getattr(tensor, "to_local", None)  # of torch's DTensor, whose import takes half a second
+    return to_local() if callable(to_local) else tensor
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return what processes have parts of as one tensor, in all of them; any other tensor as it is."""
+    full_tensor = getattr(tensor, "full_tensor", None)
+    return full_tensor() if callable(full_tensor) else tensor
 
 
 def synchronize_batch_norm(model: nn.Module, device: torch.device) -> None:
@@ -183,8 +194,8 @@ def processes_started(environment: Mapping[str, str] = os.environ) -> int:
 def join(device: str) -> Iterator[tuple[World, torch.device]]:
     """While entered, be one of the processes that a launcher has started, with a device of its own.
 
-    Only process 0 logs. Raises UsageError for a device that not all of them can have, and TrainingError when
-    another process ends without having said so.
+    Only process 0 logs, and of several that fail the first one says why. Raises UsageError for a device that not
+    all of them can have, and TrainingError when another process ends without having said so.
     """
     size = processes_started()
     if size == 1:
@@ -209,6 +220,10 @@ def join(device: str) -> Iterator[tuple[World, torch.device]]:
             chosen = _own_device(device, world)
         yield world, chosen
         has_failed = False
+    except ClscliError as error:
+        if isinstance(error, EndedElsewhere) or _is_first_to_fail(store):
+            raise
+        raise EndedElsewhere(error.exit_code) from None
     except RuntimeError as error:
         if not is_lost_connection(error):
             raise
@@ -225,6 +240,14 @@ def _store() -> Any:
     """Connect to where the processes find each other, as the launcher's environment says."""
     store = next(rendezvous("env://", timeout=_PATIENCE))[0]
     return store
+
+
+def _is_first_to_fail(store: Any) -> bool:
+    """Tell whether no other process has failed before this one: the reason is said once, not by each of them."""
+    try:
+        return bool(store.add("failed", 1) == 1)
+    except RuntimeError:  # the process that holds the store is gone
+        return True
 
 
 def _has_nccl() -> bool:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clscli.data.catalog import open_split
 from clscli.data.loader import BatchLoader
@@ -16,6 +16,7 @@ from clscli.engine.device import choose_device
 from clscli.engine.distributed import ALONE, World
 from clscli.engine.metrics import Evaluation, Totals, batch_total
 from clscli.engine.observer import Observer
+from clscli.engine.upload import uploaded
 from clscli.errors import DataError
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
@@ -49,8 +50,8 @@ def evaluate(
         build_transforms(spec, split if split != "train" else "val"),
         batch_size=spec.spec.data.images_per_batch,
         seed=spec.spec.seed,
-        shuffle=False,
         num_workers=spec.spec.data.num_workers,
+        scaled_decode=spec.spec.data.scaled_decode,
         pin_memory=chosen.type == "cuda",
     )
     if observer is not None:
@@ -62,7 +63,6 @@ def evaluate(
         loader.close()
 
 
-@torch.inference_mode()
 def evaluate_model(
     model: Classifier,
     loader: BatchLoader,
@@ -72,10 +72,12 @@ def evaluate_model(
     on_bad_image: str = "error",
     observer: Observer | None = None,
     world: World = ALONE,
+    stand_in: Tensor | None = None,
 ) -> Evaluation:
     """Run a model over every sample of a loader, each exactly once, in float32.
 
-    Several processes take a slice of every batch each, and all of them get the result for the whole.
+    Several processes take a slice of every batch each, and all of them get the result for the whole. If the model
+    is divided between them, one with an empty slice computes `stand_in` for the others, which wait for its part.
     Raises DataError at the first picture that cannot be read, unless `on_bad_image` is "skip": then it is
     named in the result and in none of its numbers.
     """
@@ -85,14 +87,17 @@ def evaluate_model(
         module.eval()
     totals = Totals(len(loader.view.classes), device)
     unreadable: list[tuple[str, str]] = []
-    for batch in loader.epoch(0):
-        unreadable += named_unreadable(loader, batch.unreadable, on_bad_image)
-        if len(batch.targets):
-            images = batch.images.to(device, non_blocking=True)
-            targets = batch.targets.to(device, non_blocking=True)
-            logits = model.predict(images)
-            totals.add(logits, targets, batch_total(loss, loss(logits, targets), len(targets)))
-        observer.tick(len(batch.targets) * world.size)  # the others' slices are as large, or smaller by one
+    # What a divided model gathers in inference mode, it could not train with any more.
+    with torch.inference_mode() if stand_in is None else torch.no_grad():
+        for batch in uploaded(loader.epoch(0), device):
+            unreadable += named_unreadable(loader, batch.unreadable, on_bad_image)
+            if len(batch.targets):
+                targets = batch.targets
+                logits = model.predict(batch.images)
+                totals.add(logits, targets, batch_total(loss, loss(logits, targets), len(targets)))
+            elif stand_in is not None:
+                model.predict(stand_in)
+            observer.tick(len(batch.targets) * world.size)  # the others' slices are as large, or smaller by one
     for module, was_training in modes.items():
         module.train(was_training)
     unreadable = [(path, reason) for own in world.gather(unreadable) for path, reason in own]

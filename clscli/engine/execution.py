@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from clscli.data.loader import Draw, Reader
+from clscli.data.loader import Reader
+from clscli.data.order import Draw
 from clscli.engine.compilation import is_worth_compiling
 from clscli.engine.device import Execution
 from clscli.engine.distributed import ALONE, World
@@ -114,7 +115,8 @@ def _seconds_to_read(plan: Plan) -> float:
     """Time the reading of one training picture, decoding and transforms, in this process."""
     if plan.spec.spec.data.num_workers == 0:
         return 0.0  # then it is done between the steps, and takes no core away
-    reader = Reader(plan.data.train, plan.train_transforms, plan.spec.spec.seed)
+    spec = plan.spec.spec
+    reader = Reader(plan.data.train, plan.train_transforms, spec.seed, spec.data.scaled_decode)
     count = min(_TIMED_PICTURES, len(reader))
     reader[Draw(0, 0)]  # the first one also pays for imports
     started = time.perf_counter()

@@ -8,7 +8,7 @@ from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.errors import CheckpointError
 from clscli.models.classifier import Classifier
 from clscli.models.matching import counted, match_weights
-from clscli.models.weights import check_finite, describe_match
+from clscli.models.weights import check_finite, check_most_fit, describe_match
 from clscli.reports.text import list_some
 from clscli.spec import ResolvedSpec
 
@@ -36,13 +36,8 @@ def load_initial(spec: ResolvedSpec, model: Classifier, classes: list[str], chec
         {name.removeprefix(_BACKBONE): tensor for name, tensor in given.items() if name.startswith(_BACKBONE)},
         model.backbone,
     )
-    total, fitting = len(counted(model.backbone.state_dict())), len(counted(match.fitting))
     label = spec.one("model", "backbone").label
-    if fitting < total / 2:
-        raise CheckpointError(
-            f"{checkpoint.path}: only {fitting} of the {total} tensors of {label} are in it, with the right "
-            "shape -- these are weights of another model"
-        )
+    fitting, total = check_most_fit(match, model.backbone, label, str(checkpoint.path))
     own = {name: t for name, t in model.state_dict().items() if not name.startswith(_BACKBONE)}
     alien = {_layer(name) for name, t in own.items() if name not in given or given[name].shape != t.shape}
     rest = {name: given[name] for name in own if _layer(name) not in alien}  # a layer as a whole, or nothing of it

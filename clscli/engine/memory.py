@@ -36,6 +36,10 @@ def settle_batch_size(plan: Plan, device: torch.device, world: World = ALONE) ->
     """Replace `data.batch_size = "auto"` by the largest power of two that fits, within reason."""
     if plan.spec.spec.data.batch_size != "auto":
         return plan
+    if world.size > 1 and plan.spec.spec.train.strategy == "fsdp":
+        with world.together():
+            message = '"auto" tries the whole model on one device, which train.strategy = "fsdp" avoids'
+            raise plan.spec.error(("data", "batch_size"), f"{message} -- write a number")
     size = world.compute_on_main(lambda: _find_batch_size(plan, device, world))
     return dataclasses.replace(plan, spec=plan.spec.settled("data", "batch_size", size))
 
@@ -144,9 +148,11 @@ def explain_out_of_memory(plan: Plan, session: Session) -> str:
     shape = output_shape(plan.train_transforms, plan.data.train)
     trial = Trial(session.model.train(), session.execution, session.device, shape)
     size = min(data.images_per_batch, len(plan.data.train))
-    fitting = next((half for half in _halves(size) if _can_step(trial, half)), None)
     failed = f"no memory left on {session.device} for batches of {size} pictures"
     advice = _savings(plan, session)
+    if session.sharding is not None:  # a step takes all processes, and the others are in the middle of one
+        return f"{failed} -- write a smaller data.batch_size, or {' or '.join(advice)}"
+    fitting = next((half for half in _halves(size) if _can_step(trial, half)), None)
     if fitting is None:
         return f"{failed}, nor for any smaller batch -- take a smaller model, or {' or '.join(advice)}"
     groups = settings.accumulation_steps * -(-size // fitting)

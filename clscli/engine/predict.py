@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from clscli.data.decode import Source, UnreadableImageError, decode
-from clscli.data.loader import apply, auto_workers
+from clscli.data.decode import Source, UnreadableImageError
+from clscli.data.loader import auto_workers, stack
 from clscli.data.pipeline import build_transforms
+from clscli.data.read import read
 from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.engine.device import choose_device
+from clscli.engine.upload import to_device
 from clscli.errors import DataError, UsageError
 from clscli.spec.schema import PREDICTING
 
@@ -102,7 +104,7 @@ class Predictor:
     def _read(self, source: Source) -> tuple[str, Tensor | str]:
         name = str(source) if isinstance(source, str | Path) else "(not a file)"
         try:
-            return name, apply(self.transforms, decode(source))
+            return name, read(source, self.transforms, scaled_decode=self.spec.spec.data.scaled_decode)
         except UnreadableImageError as error:
             return name, str(error)
 
@@ -111,7 +113,7 @@ class Predictor:
         images = [image for _, image in items if isinstance(image, Tensor)]
         rows: Iterator[tuple[list[float], list[int]]] = iter(())
         if images:
-            logits = self.model.predict(torch.stack(images).to(self.device))
+            logits = self.model.predict(to_device(stack(images), self.device))
             best = logits.float().softmax(1).topk(min(topk, len(self.classes)), dim=1)
             rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)
         for name, image in items:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +12,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clscli.data.batch_transforms import BatchTransforms, build_batch_transforms
-from clscli.data.catalog import TrainingData, find_unreadable, open_training_data
-from clscli.data.loader import Transform, num_batches
+from clscli.data.catalog import TrainingData, open_training_data
+from clscli.data.order import num_batches
 from clscli.data.pipeline import build_transforms, output_shape
-from clscli.data.split import View
+from clscli.data.readable import SKIPPED, only_readable, read_skipped, without_skipped
+from clscli.data.samplers import Sampler, build_sampler
+from clscli.data.transforms.contract import Transform
 from clscli.engine.accumulation import steps_per_epoch
+from clscli.engine.checkpoint import Checkpoint
 from clscli.engine.groups import build_optimizer
 from clscli.engine.initial_weights import find_initial
+from clscli.engine.observer import Observer, seen_or_logged
 from clscli.engine.schedules import build_schedule, check_momentum
 from clscli.engine.teacher import teachers_for
-from clscli.errors import DataError, PluginError, describe
+from clscli.errors import PluginError, SpecError, describe
 from clscli.models.build import Blueprint, Stage, build_loss, build_model, check_shapes
 from clscli.models.classifier import Classifier
-from clscli.models.losses.contract import Loss
+from clscli.models.losses.contract import LoadTeacher, Loss
 from clscli.models.weights import find_pretrained
-from clscli.reports.text import list_some
 from clscli.seeds import seed_for
 from clscli.spec import ResolvedSpec
+from clscli.toml import dotted
 
 log = logging.getLogger("clscli")
 
@@ -46,6 +49,9 @@ class Plan:
     blueprint: Blueprint
     model: Classifier
     stages: list[Stage]
+    sampler: Sampler  # of the training pictures
+    load_teacher: LoadTeacher
+    initial: Checkpoint | None  # what the run begins from, until it has begun
 
     @property
     def num_parameters(self) -> int:
@@ -58,12 +64,13 @@ class Plan:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
 
-def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
+def prepare(spec: ResolvedSpec, run: Path | None = None, observer: Observer | None = None) -> Plan:
     """Find the pictures and build the model; `run` is the directory of a run that is resumed.
 
     Raises SpecError, PluginError or DataError for anything that would stop the run later.
     """
     data = open_training_data(spec, run)
+    sampler = build_sampler(spec, data.train)
     train_transforms = build_transforms(spec, "train")
     eval_transforms = build_transforms(spec, "val")
     blueprint = Blueprint(len(data.classes), output_shape(eval_transforms, data.train))
@@ -71,37 +78,78 @@ def prepare(spec: ResolvedSpec, run: Path | None = None) -> Plan:
     torch.manual_seed(seed_for(spec.spec.seed, "weights"))
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)
+    load_teacher, initial = teachers_for(data.classes, blueprint.image_shape[0]), None
     if run is None:
-        _try_the_rest(spec, data, blueprint, model)
-        _check_smallest_batch(spec, model, len(data.train), output_shape(train_transforms, data.train))
+        _try_the_rest(spec, data, len(sampler), blueprint, model, load_teacher)
+        initial = find_initial(spec)
+        if initial is None:
+            find_pretrained(spec)
+        _check_smallest_batch(spec, model, len(sampler), output_shape(train_transforms, data.train))
     for note in [*spec.draft.notes, *data.notes]:
         log.info("note: %s", note)
+    usable = _usable(spec, data, run, observer)
+    if usable is not data:
+        sampler = build_sampler(spec, usable.train)
     return Plan(
         spec,
-        _readable(data, spec.spec.data.on_bad_image),
+        usable,
         train_transforms,
         eval_transforms,
         batch_transforms,
         blueprint,
         model,
         stages,
+        sampler,
+        load_teacher,
+        initial,
     )
 
 
-def _try_the_rest(spec: ResolvedSpec, data: TrainingData, blueprint: Blueprint, model: Classifier) -> None:
+def _usable(spec: ResolvedSpec, data: TrainingData, run: Path | None, observer: Observer | None) -> TrainingData:
+    """Leave out the pictures that cannot be read, or that a resumed run has left out since it began."""
+    options = spec.spec.data
+    if run is not None and (run / SKIPPED).is_file():
+        return without_skipped(data, read_skipped(run / SKIPPED))
+    was_checked = run is not None and options.on_bad_image == "error"
+    if was_checked or not options.check_headers:
+        return data
+    return only_readable(data, options.on_bad_image, seen_or_logged(observer))
+
+
+def _try_the_rest(
+    spec: ResolvedSpec,
+    data: TrainingData,
+    epoch_length: int,
+    blueprint: Blueprint,
+    model: Classifier,
+    load_teacher: LoadTeacher,
+) -> None:
     """Build what the training will build again, only to find now what its components refuse."""
-    load_teacher = teachers_for(data.classes, blueprint.image_shape[0], torch.device("cpu"))
     loss = build_loss(spec, data.train.class_counts, load_teacher)
     _try_loss(spec, loss, blueprint.num_classes, mixed=bool(spec.many("transforms", "batch")))
     _check_freezing(spec, model)
     optimizer = build_optimizer(spec, model)
-    num_steps = steps_per_epoch(num_batches(len(data.train), _expected_batch(spec)), spec.spec.train)
+    num_steps = steps_per_epoch(num_batches(epoch_length, _expected_batch(spec)), spec.spec.train)
     schedule = build_schedule(spec, num_steps)
     check_momentum(spec, schedule, optimizer)
+    _try_hooks(spec)
+
+
+def _try_hooks(spec: ResolvedSpec) -> None:
+    """Build every hook. Raises SpecError with what each of them refuses."""
+    problems: list[str] = []
     for bound in spec.many("hooks"):
-        spec.construct(bound)
-    if find_initial(spec) is None:
-        find_pretrained(spec)
+        try:
+            spec.construct(bound)
+        except SpecError as error:
+            problems += error.problems
+    averages = [bound for bound in spec.many("hooks") if bound.component.spec_name == "ema"]
+    for bound in averages[1:]:
+        first = dotted(averages[0].path)
+        message = f"{bound.label} is there already, as {first} -- only one average can be judged"
+        problems.append(spec.problem(bound.path, message))
+    if problems:
+        raise SpecError(problems)
 
 
 def _expected_batch(spec: ResolvedSpec) -> int:
@@ -153,30 +201,3 @@ def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int, *, mixed: bool) 
     if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
         found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise PluginError(f"{named} breaks its contract: it must return a scalar, not {found}")
-
-
-def _readable(data: TrainingData, on_bad_image: str) -> TrainingData:
-    """Leave out the pictures whose headers cannot be read, or raise DataError naming them."""
-    bad = {id(view): find_unreadable(view) for view in (data.train, data.val)}
-    named = [f"{v[i].name} ({reason})" for v in (data.train, data.val) for i, reason in bad[id(v)].items()]
-    if not named:
-        return data
-    listed = list_some(named)
-    total = len(data.train) + len(data.val)
-    if on_bad_image == "error":
-        raise DataError(
-            f"{len(named)} of {total} pictures cannot be read: {listed} "
-            '-- mend or remove them, or set data.on_bad_image = "skip"'
-        )
-    log.info("skipped: %d of %d pictures cannot be read: %s", len(named), total, listed)
-
-    def readable(view: View) -> View:
-        return view.without(set(bad[id(view)]))
-
-    kept = dataclasses.replace(data, train=readable(data.train), val=readable(data.val))
-    empty = [name for name, count in zip(data.classes, kept.train.class_counts, strict=True) if not count]
-    if empty:
-        raise DataError(f"no readable training pictures are left of: {', '.join(empty)}")
-    if not len(kept.val):
-        raise DataError("no readable validation pictures are left")
-    return kept

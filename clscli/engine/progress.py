@@ -22,6 +22,8 @@ class Progress:
     loss_sum: float = 0.0  # over the samples of the current epoch
     correct: int = 0
     samples: int = 0
+    grad_norm_sum: float = 0.0  # over the steps of the current epoch whose gradient was finite
+    num_grad_norms: int = 0
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def next_epoch(self) -> Progress:
@@ -37,9 +39,12 @@ class EpochSums:
 
     def __init__(self, progress: Progress, device: torch.device, world: World = ALONE) -> None:
         self.world = world
+        dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+        # The sum and their number. Not added up over the processes: in each it is that of the whole batch.
+        grad_norms = [progress.grad_norm_sum, progress.num_grad_norms]
+        self.grad_norms = torch.tensor(grad_norms, dtype=dtype, device=device)
         if not world.is_main:  # what the epoch came to before counts once
             progress = Progress()
-        dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self.loss = torch.tensor(progress.loss_sum, dtype=dtype, device=device)
         self.correct = torch.tensor(progress.correct, device=device)
         self.bad_step = torch.tensor(-1, device=device)  # the first whose loss was not finite
@@ -55,6 +60,11 @@ class EpochSums:
         labels = targets.argmax(1) if targets.ndim == 2 else targets
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
+    def add_grad_norm(self, norm: Tensor) -> None:
+        """Add the norm of a step's gradient; one that float16 had no room for is of a step that was not taken."""
+        is_finite = torch.isfinite(norm)
+        self.grad_norms += torch.stack([torch.where(is_finite, norm, 0), is_finite])
+
     def check_finite(self, progress: Progress) -> None:
         """Raise TrainingError when the loss was not finite at some step."""
         step = self.world.max(int(self.bad_step))
@@ -65,3 +75,5 @@ class EpochSums:
         """Copy the sums, of all processes, to the host."""
         progress.loss_sum = self.world.total(self.loss).item()
         progress.correct = int(self.world.total(self.correct))
+        progress.grad_norm_sum, count = self.grad_norms.tolist()
+        progress.num_grad_norms = int(count)

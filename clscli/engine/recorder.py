@@ -11,6 +11,7 @@ from typing import Any
 from clscli.engine.accumulation import lr_factor
 from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
 from clscli.engine.device import device_name
+from clscli.engine.idle_settings import idle_settings
 from clscli.engine.loop import EpochResult
 from clscli.engine.monitor import goodness
 from clscli.engine.prepare import Plan
@@ -20,6 +21,9 @@ from clscli.models.classifier import Classifier
 from clscli.reports.text import list_some
 
 log = logging.getLogger("clscli")
+
+# From where on waiting for pictures is worth a hint, in epochs long enough to save something.
+_MUCH_WAITING, _LONG_EPOCH = 0.3, 10.0  # share, seconds
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Recorder:
     run: RunDirectory
     best: dict[str, Any] | None = None  # the row of the best epoch so far
     rows: list[dict[str, Any]] = field(default_factory=list)  # of all epochs, as in metrics.jsonl
+    has_hinted: bool = False
 
     @cached_property
     def pictures(self) -> str:
@@ -46,6 +51,8 @@ class Recorder:
         if self.session.world.size > 1:
             size, batch = self.session.world.size, self.session.train.order.batch_size
             log.info("%d processes: %d pictures a batch, %g for each of them", size, batch, batch / size)
+        if self.session.sharding is not None:
+            log.info("each process keeps 1/%d of the weights (FSDP)", self.session.world.size)
         log.info(
             "%d training and %d validation pictures of %d classes, run directory %s",
             *(len(data.train), len(data.val), len(data.classes), self.run.path),
@@ -61,8 +68,12 @@ class Recorder:
                 *(lr_factor(images, options), images * options.accumulation_steps),
                 *(options.base_batch_size, options.scale_lr),
             )
-        if options.freeze_epochs:
-            log.info("the backbone is frozen until epoch %d is over", min(options.freeze_epochs, options.epochs))
+        if options.strategy == "fsdp" and self.session.world.size == 1:
+            log.info('note: train.strategy = "fsdp" divides a model between processes, and this is one')
+        if 0 < options.freeze_epochs < options.epochs:
+            log.info("the backbone is frozen until epoch %d is over", options.freeze_epochs)
+        for note in idle_settings(self.plan.spec, len(self.session.train)):
+            log.info("note: %s", note)
 
     def record(self, result: EpochResult) -> None:
         """Keep an epoch: its line of metrics, the checkpoints, a line in the log."""
@@ -74,19 +85,35 @@ class Recorder:
             self.run.append_metrics(row)
         if is_best:
             self.best = row
-            if self.session.world.is_main:
-                save_checkpoint(self._checkpoint(self.session.state.eval_model), self.run.best)
+            if self.session.has_part_in_saving:
+                self._write(self._checkpoint(self.session.state.eval_model), self.run.best)
         self.save_last()
         _log_epoch(result, self.session.epochs, is_best)
+        self._hint_at_waiting(result)
+
+    def _hint_at_waiting(self, result: EpochResult) -> None:
+        """Say once what may be done about much waiting for pictures."""
+        if self.has_hinted or result.data_wait < _MUCH_WAITING or result.seconds < _LONG_EPOCH:
+            return
+        self.has_hinted = True
+        log.info(
+            "hint: %.0f %% of the time went by waiting for pictures to be read -- try another data.num_workers "
+            "(now %s), transforms that cost less, or files no larger than what is made of them",
+            *(100 * result.data_wait, self.plan.spec.spec.data.num_workers),
+        )
 
     def save(self, path: Path) -> None:
         """Save all that going on from here needs, in a file of its own and as `last.pth`."""
-        if not self.session.world.is_main:
+        if not self.session.has_part_in_saving:
             return
         data = self._checkpoint()
         data["training"] = {**self.session.state_dict(), "pictures": self.pictures, "best": self.best}
-        for file in {path, self.run.last}:
-            save_checkpoint(data, file)
+        self._write(data, path, self.run.last)
+
+    def _write(self, data: dict[str, Any], *paths: Path) -> None:
+        if self.session.world.is_main:
+            for path in set(paths):
+                save_checkpoint(data, path)
 
     def save_last(self) -> None:
         """Save all that going on from here needs."""
@@ -109,7 +136,7 @@ class Recorder:
             self.plan.data.classes,
             self.plan.data.train.class_counts,
             self.plan.blueprint.image_shape,
-            (model or self.session.model).state_dict(),
+            self.session.weights(model),
             self.rows[-1] if self.rows else {},
         )
 
@@ -120,8 +147,11 @@ def _log_epoch(result: EpochResult, epochs: int, is_best: bool) -> None:
     if result.evaluation is not None:
         found = result.evaluation
         parts += [f"val_loss {found.loss:.4f}", f"top1 {100 * found.top1:5.2f} %"]
-    speed = f"{result.images_per_second:.0f} images/s"
-    parts += [f"lr {result.lr:.2g}", f"{result.seconds:.1f} s", speed, *["best"] * is_best]
+    parts += [f"lr {result.lr:.2g}", f"{result.seconds:.1f} s"]
+    if result.images_per_second:  # a run resumed just before a validation has trained on nothing yet
+        parts.append(f"{result.images_per_second:.0f} images/s")
+        parts.append(f"{100 * result.data_wait:.0f} % waiting for data")
+    parts += ["best"] * is_best
     log.info("%s", "  ".join(parts))
     if result.unreadable and result.is_whole:
         named = list_some([f"{path} ({reason})" for path, reason in result.unreadable])

@@ -24,6 +24,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from clscli.data.catalog import MANIFEST, TrainingData
+from clscli.data.readable import SKIPPED, write_skipped
 from clscli.data.split import write_manifest
 from clscli.engine.checkpoint import component_versions
 from clscli.errors import UsageError, WriteError
@@ -139,10 +140,7 @@ def create_run(name: str, out: Path | None) -> RunDirectory:
     """
     try:
         if out is not None:
-            if out.is_dir() and any(out.iterdir()):
-                resume = f", or go on with: clscli train --resume {quote(str(out))}"
-                has_last = RunDirectory(out).last.exists()
-                raise UsageError(f"--out {out}: is not empty -- choose another folder{resume * has_last}")
+            refuse_used(out)  # once more: another run may have begun there meanwhile
             out.mkdir(parents=True, exist_ok=True)
             return RunDirectory(out)
         number = 1
@@ -157,13 +155,24 @@ def create_run(name: str, out: Path | None) -> RunDirectory:
         raise UsageError(f"{out or 'runs'}: cannot make a run directory: {error.strerror}") from None
 
 
+def refuse_used(out: Path) -> None:
+    """Raise UsageError when `--out` names a folder that holds something."""
+    if out.is_dir() and any(out.iterdir()):
+        resume = f", or go on with: clscli train --resume {quote(str(out))}"
+        has_last = RunDirectory(out).last.exists()
+        raise UsageError(f"--out {out}: is not empty -- choose another folder{resume * has_last}")
+
+
 def write_records(run: RunDirectory, spec: ResolvedSpec, data: TrainingData, device: torch.device) -> None:
-    """Write what makes a run repeatable: resolved spec, environment, and how the pictures were split."""
+    """Write what makes a run repeatable: resolved spec, environment, how the pictures were split, and what is left out."""
     run.write("spec.toml", render_spec(spec.values))
     run.write("env.json", json.dumps(environment(spec, device), indent=2) + "\n")
-    if data.manifest is not None:
+    if data.parts is not None:
         with atomic_write(run.path / MANIFEST) as temporary:
-            write_manifest(temporary, data.train.dataset, data.manifest)
+            write_manifest(temporary, data.train.dataset, data.parts)
+    if spec.spec.data.on_bad_image == "skip":
+        with atomic_write(run.path / SKIPPED) as temporary:
+            write_skipped(temporary, data.skipped)
 
 
 def environment(spec: ResolvedSpec, device: torch.device) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn, optim
@@ -18,14 +18,13 @@ from clscli.data.pipeline import output_shape
 from clscli.engine.accumulation import lr_factor, steps_per_epoch
 from clscli.engine.compilation import compile_now
 from clscli.engine.device import Execution
-from clscli.engine.distributed import ALONE, World, synchronize_batch_norm, without_reduction
+from clscli.engine.distributed import ALONE, World, synchronize_batch_norm
 from clscli.engine.execution import choose_execution
 from clscli.engine.groups import build_optimizer
 from clscli.engine.hooks import Hooks, HookState
 from clscli.engine.prepare import Plan
 from clscli.engine.progress import EpochSums, Progress
 from clscli.engine.schedules import Observing, Schedule, build_schedule
-from clscli.engine.teacher import teachers_for
 from clscli.errors import CheckpointError, Interrupted, TrainingError
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
@@ -33,6 +32,9 @@ from clscli.models.layers.outputs import Outputs
 from clscli.models.losses.contract import Loss
 from clscli.reports.text import list_some
 from clscli.spec.schema import TrainTable
+
+if TYPE_CHECKING:  # importing it takes half a second
+    from clscli.engine.sharding import Sharding
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Session:
     save: Callable[[Path], None] | None = None  # writes the checkpoints that hooks ask for
     world: World = ALONE
     image_shape: tuple[int, int, int] | None = None  # of training images, known with several processes
+    sharding: Sharding | None = None  # how the model is divided; None: each process has all of it
     replica: nn.Module | None = None  # the model as it exchanges gradients with those of other processes
     replica_is_frozen: bool = False
     replica_is_proven: bool = False
@@ -80,7 +83,8 @@ class Session:
         """With several processes, have the gradients of what is trained now exchanged between them."""
         if self.world.size == 1 or (self.replica is not None and self.replica_is_frozen == is_frozen):
             return
-        self.replica, self.replica_is_frozen = self.world.replicate(self.model), is_frozen
+        self.replica = self.world.replicate(self.model) if self.sharding is None else self.model
+        self.replica_is_frozen = is_frozen
         self.replica_is_proven = False
         self.forward = self.execution.forward(self.replica)
 
@@ -107,7 +111,9 @@ class Session:
 
     def keep_gradients(self, is_last: bool) -> AbstractContextManager[None]:
         """Return the context of one batch of a group: only the last one's exchanges gradients."""
-        return nullcontext() if self.replica is None or is_last else without_reduction(self.replica)
+        if self.replica is None or is_last:
+            return nullcontext()
+        return (self.sharding or self.world).without_reduction(self.replica)
 
     def agree(self) -> None:
         """Do what the hooks of process 0 ask for, in all processes. Raises Interrupted if they ask to stop now."""
@@ -138,8 +144,25 @@ class Session:
             if self.save is not None:
                 self.save(path)
 
+    @property
+    def has_part_in_saving(self) -> bool:
+        """Whether this process writes, or has a part of what is written."""
+        return self.world.is_main or self.sharding is not None
+
+    def weights(self, model: Classifier | None = None) -> dict[str, Any]:
+        """Return the whole weights of the model, or of another one that is divided as it is."""
+        weights = (model or self.model).state_dict()
+        return weights if self.sharding is None else self.sharding.gather(weights)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return, besides the model's weights, all that going on needs; only tensors and plain values."""
+        """Return, besides the model's weights, all that going on needs; only tensors and plain values.
+
+        What is divided comes out whole, in process 0; the others have to ask for it, too.
+        """
+        state = self._state_dict()
+        return state if self.sharding is None else self.sharding.gather(state)
+
+    def _state_dict(self) -> dict[str, Any]:
         return {
             "optimizer": self.optimizer.state_dict(),
             "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
@@ -149,7 +172,6 @@ class Session:
             "progress": dataclasses.asdict(self.progress),
             "execution": dataclasses.asdict(self.execution),
             "metrics": self.state.metrics,
-            "validated": self.state.validated,
             "stop_reason": self.state.stop_reason,
             "batch_size": self.train.order.batch_size,  # of all processes together
         }
@@ -160,7 +182,10 @@ class Session:
         Raises CheckpointError when the optimizer's groups are not those of the run.
         """
         try:
-            self.optimizer.load_state_dict(state["optimizer"])
+            saved = state["optimizer"]
+            self.optimizer.load_state_dict(
+                saved if self.sharding is None else self.sharding.divide_state(self.optimizer, saved)
+            )
         except ValueError as error:  # 0.1.0 decayed tokens and position embeddings like other weights
             raise CheckpointError(
                 "the run cannot go on: its parameters were divided into other groups when it began "
@@ -176,8 +201,8 @@ class Session:
         if not self.world.is_main:
             self.progress.unreadable = []
         self.state.step = self.progress.step
-        # What follows is not in checkpoints of 0.1.0, which are of runs that validated after every epoch.
-        self.state.metrics, self.state.validated = state.get("metrics", {}), state.get("validated", False)
+        self.state.metrics = state.get("metrics", {})  # not in checkpoints of 0.1.0
+        self.state.validated = bool(self.state.metrics) and self.progress.validated_step == self.progress.step
         self.state.stop_reason = state["stop_reason"]
 
 
@@ -194,10 +219,12 @@ def new_session(
     `batch_size` is of all processes together; a run that is resumed keeps it, with however many processes.
     """
     spec = plan.spec.spec
-    load_teacher = teachers_for(plan.data.classes, plan.blueprint.image_shape[0], device)
-    loss = build_loss(plan.spec, plan.data.train.class_counts, load_teacher)
+    loss = build_loss(plan.spec, plan.data.train.class_counts, plan.load_teacher)
+    sharding = _divided(plan, device, world)
     if execution is None:
         execution = choose_execution(plan, device, world)
+    elif sharding is not None:  # the run may have begun in one process
+        execution = dataclasses.replace(execution, compiled=False)
     execution = compile_now(plan, execution, device)
     if world.size > 1:
         batch_size = batch_size or spec.data.images_per_batch * world.size
@@ -205,7 +232,10 @@ def new_session(
             execution = dataclasses.replace(execution, threads=min(execution.threads, torch.get_num_threads()))
         if spec.train.sync_batch_norm:
             synchronize_batch_norm(plan.model, device)
-    model = plan.model.to(memory_format=execution.memory_format).to(device)
+    if sharding is None:
+        model = plan.model.to(memory_format=execution.memory_format).to(device)
+    else:  # FSDP2 takes contiguous weights alone; images in channels-last order still choose the kernels
+        model = sharding.divide(plan.model)
     if isinstance(loss, nn.Module):
         loss.to(device)
     if device.type == "cuda":
@@ -222,8 +252,9 @@ def new_session(
             plan.train_transforms if training else plan.eval_transforms,
             batch_size=batch_size or spec.data.images_per_batch,
             seed=spec.seed,
-            shuffle=training,
+            sampler=plan.sampler if training else None,
             num_workers=workers,
+            scaled_decode=spec.data.scaled_decode,
             pin_memory=device.type == "cuda",
             rank=world.rank,
             processes=world.size,
@@ -236,6 +267,8 @@ def new_session(
         group["initial_lr"] = group["lr"] = factor * group["lr"]
     schedule = build_schedule(plan.spec, steps_per_epoch(len(loaders[0]), spec.train))
     hooks = Hooks.of([(bound, plan.spec.construct(bound)) for bound in plan.spec.many("hooks")])
+    if sharding is not None:
+        sharding.check(optimizer, hooks)
     return Session(
         model=model,
         forward=execution.forward(model),
@@ -255,10 +288,22 @@ def new_session(
         on_bad_image=spec.data.on_bad_image,
         hooks=hooks,
         state=HookState(
-            model, optimizer, device, Path(), spec.train.epochs, spec.train.monitor, is_main=world.is_main
+            *(model, optimizer, device, Path(), spec.train.epochs, spec.train.monitor),
+            is_main=world.is_main,
+            sharding=sharding,
         ),
         progress=Progress(),
         sums=EpochSums(Progress(), device),
         world=world,
+        sharding=sharding,
         image_shape=output_shape(plan.train_transforms, plan.data.train) if world.size > 1 else None,
     )
+
+
+def _divided(plan: Plan, device: torch.device, world: World) -> Sharding | None:
+    """Prepare to divide the model between the processes, if the spec asks for it and there are several."""
+    if world.size == 1 or plan.spec.spec.train.strategy != "fsdp":
+        return None
+    from clscli.engine.sharding import Sharding
+
+    return Sharding.of(plan, device, world)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from clscli.data.loader import Batch
+from clscli.engine.distributed import whole
 from clscli.engine.metrics import batch_total
 from clscli.engine.schedules import apply_schedule
 from clscli.engine.session import Session
@@ -66,9 +67,7 @@ def add_gradient(session: Session, batch: Batch, share: float) -> None:
     if is_empty:
         assert s.image_shape is not None
         batch, share = _stand_in(s.image_shape), 0.0
-    images = batch.images.to(s.device, non_blocking=True)
-    targets = batch.targets.to(s.device, non_blocking=True)
-    images, targets = s.batch_transforms(images, targets)
+    images, targets = s.batch_transforms(batch.images.to(s.device), batch.targets.to(s.device))
     images = s.state.images = images.contiguous(memory_format=s.execution.memory_format)
     with s.execution.autocast(s.device):
         criterion = given_images(s.loss, images)
@@ -108,4 +107,4 @@ def clip_gradients(session: Session) -> None:
     if limits.clip_grad_value is not None:
         nn.utils.clip_grad_value_(parameters, limits.clip_grad_value)
     if limits.clip_grad_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, limits.clip_grad_norm)
+        s.sums.add_grad_norm(whole(nn.utils.clip_grad_norm_(parameters, limits.clip_grad_norm)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from clscli.spec.schema import PREDICTING
 class FrozenTeacher:
     """The logits of a trained model, its classes in the order of the student's.
 
-    No `nn.Module`, so that a loss that holds one neither trains nor saves it.
+    No `nn.Module`, so that a loss that holds one neither trains nor saves it. It goes to where the images are.
     """
 
     def __init__(self, model: Classifier, size: tuple[int, int], order: Tensor) -> None:
@@ -28,14 +29,17 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
+        if images.device != self.order.device:
+            self.model, self.order = self.model.to(images.device), self.order.to(images.device)
         if images.shape[-2:] != self.size:
             images = F.interpolate(images.float(), self.size, mode="bilinear", antialias=True)
         return self.model.predict(images)[:, self.order]
 
 
-def teachers_for(classes: list[str], channels: int, device: torch.device) -> LoadTeacher:
-    """Return what opens checkpoints as teachers of a student with these classes and channels of its images."""
+def teachers_for(classes: list[str], channels: int) -> LoadTeacher:
+    """Return what opens checkpoints, each once, as teachers of a student with these classes and image channels."""
 
+    @functools.cache
     def load_teacher(path: Path) -> FrozenTeacher:
         if path.is_dir():
             raise ValueError(f"the teacher {path} is a folder -- give the checkpoint in it: {path / 'best.pth'}")
@@ -49,8 +53,8 @@ def teachers_for(classes: list[str], channels: int, device: torch.device) -> Loa
         taught = checkpoint.image_shape[0]
         if taught != channels:
             raise ValueError(f"the teacher {path} sees images of {taught} channels, the student of {channels}")
-        model = checkpoint.build(checkpoint.resolve(PREDICTING)).to(device)
-        order = torch.tensor([checkpoint.classes.index(name) for name in classes], device=device)
+        model = checkpoint.build(checkpoint.resolve(PREDICTING))
+        order = torch.tensor([checkpoint.classes.index(name) for name in classes])
         return FrozenTeacher(model, checkpoint.image_shape[1:], order)
 
     return load_teacher

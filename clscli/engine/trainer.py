@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,23 +13,26 @@ from shlex import quote
 from typing import Any
 
 from clscli.engine.checkpoint import load_checkpoint
+from clscli.engine.culprit import blame, naming_components
 from clscli.engine.determinism import deterministic_algorithms
 from clscli.engine.device import Execution, device_name
 from clscli.engine.distributed import World, ended_elsewhere, is_lost_connection, join
-from clscli.engine.initial_weights import find_initial, load_initial
+from clscli.engine.initial_weights import load_initial
 from clscli.engine.loop import run_epochs
 from clscli.engine.memory import explain_out_of_memory, is_out_of_memory, release, settle_batch_size
 from clscli.engine.observer import Observer
 from clscli.engine.prepare import Plan, prepare
 from clscli.engine.recorder import Recorder
-from clscli.engine.run_directory import RunDirectory, create_run, write_records
+from clscli.engine.run_directory import RunDirectory, create_run, refuse_used, write_records
 from clscli.engine.session import new_session
 from clscli.engine.stop import StopRequest
-from clscli.errors import CheckpointError, EndedElsewhere, Interrupted, TrainingError
+from clscli.errors import CheckpointError, ClscliError, EndedElsewhere, Interrupted, TrainingError, UsageError
 from clscli.models.weights import load_pretrained
-from clscli.spec import check_structure, read_training_draft, resolve, spec_name
+from clscli.spec import ResolvedSpec, check_structure, read_training_draft, resolve, spec_name
 
 log = logging.getLogger("clscli")
+
+_IN_A_TRIAL = "in a trial step, before the run"
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,19 @@ def train(
     name = spec_name(spec) if not isinstance(spec, Mapping) else "run"
     with join(device) as (world, chosen):
         with world.together():
+            if out is not None and world.is_main:
+                refuse_used(Path(out))
             draft = read_training_draft(spec, data=data, sets=sets, unsets=unsets)
             resolved = resolve(draft, check_structure(draft))
         with deterministic_algorithms(resolved.spec.train.deterministic):
-            with world.together():
-                plan = prepare(resolved)
-            plan = settle_batch_size(plan, chosen, world)
+            # One process of each machine first: it checks the pictures, and the others find what it remembers.
+            plan: Plan = world.one_after_another(lambda: prepare(resolved, observer=observer))
+            with naming_components(plan.spec, _IN_A_TRIAL):
+                plan = settle_batch_size(plan, chosen, world)
             observer = (observer if world.is_main else None) or Observer()
             loaded: list[str] = world.one_after_another(lambda: _load_weights(plan, observer))
-            with world.together():
+            plan = dataclasses.replace(plan, initial=None)  # its weights have been copied
+            with world.together(), naming_components(plan.spec, _IN_A_TRIAL):
                 session = new_session(plan, chosen, world=world)
             made = world.compute_on_main(
                 lambda: str(create_run(name, Path(out) if out is not None else None).path)
@@ -95,12 +103,18 @@ def train(
                 return _run(recorder, observer)
 
 
-def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Observer | None = None) -> TrainResult:
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    data: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> TrainResult:
     """Go on with a run from its last checkpoint, as if it had never stopped.
 
-    `path` is a run directory or the `last.pth` in it. Several processes may go on with what one has begun, or
-    fewer with what more have begun: the batches stay the same, only the slices do not. Raises CheckpointError
-    when there is nothing to go on with.
+    `path` is a run directory or the `last.pth` in it; `data` is where the run's `data.root` lies now. Several
+    processes may go on with what one has begun, or fewer with what more have begun: the batches stay the same,
+    only the slices do not. Raises CheckpointError when there is nothing to go on with.
     """
     with join(device) as (world, chosen):
         with world.together():
@@ -109,6 +123,8 @@ def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Obse
             if checkpoint.training is None:
                 raise CheckpointError(f"{file}: has only what eval and predict need -- resume from last.pth")
             spec = checkpoint.resolve()
+            if data is not None:
+                spec = _moved(spec, Path(data))
         run = RunDirectory(file.parent)
         training = checkpoint.training
         with deterministic_algorithms(spec.spec.train.deterministic):
@@ -118,8 +134,8 @@ def resume(path: str | os.PathLike[str], *, device: str = "auto", observer: Obse
                     raise CheckpointError(f"{file}: the pictures now have other classes than when the run began")
                 execution = Execution(**training["execution"])
                 batch_size = training.get("batch_size")  # not in checkpoints of 0.1.0
+                plan.model.load_state_dict(checkpoint.weights)
                 session = new_session(plan, chosen, execution, world=world, batch_size=batch_size)
-                session.model.load_state_dict(checkpoint.weights)
                 session.load_state_dict(training)
             with _written_by_main(run, world), session.execution.limit_threads():
                 if world.is_main:
@@ -141,11 +157,17 @@ def _written_by_main(run: RunDirectory, world: World) -> Iterator[None]:
         yield
 
 
+def _moved(spec: ResolvedSpec, root: Path) -> ResolvedSpec:
+    """Return the spec of a run whose pictures lie elsewhere now."""
+    if spec.spec.data.root is None:
+        raise UsageError(f"--data {root}: the run's pictures are those of data.train, not of a folder data.root")
+    return spec.settled("data", "root", str(root.expanduser().absolute()))
+
+
 def _load_weights(plan: Plan, observer: Observer) -> list[str]:
     """Give a new model the weights that the spec names, if any; return lines that say what was done."""
-    initial = find_initial(plan.spec)
-    if initial is not None:
-        return load_initial(plan.spec, plan.model, plan.data.classes, initial)
+    if plan.initial is not None:
+        return load_initial(plan.spec, plan.model, plan.data.classes, plan.initial)
     return load_pretrained(plan.spec, plan.model, plan.blueprint.num_classes, observer)
 
 
@@ -181,7 +203,7 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
             session.hooks.fire("on_run_end", session.state)
         recorder.draw()
     except Interrupted as interruption:
-        if session.progress.batch or not run.last.exists():
+        if session.world.from_main(session.progress.batch > 0 or not run.last.exists()):
             recorder.save_last()
         recorder.draw()
         session.world.barrier()  # a launcher ends the others when one has ended
@@ -196,14 +218,13 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
         if not session.world.is_main:  # in all processes it is the same
             raise EndedElsewhere from None
         raise TrainingError(f"{error} -- {_kept(run)}; try a lower optimizer.lr") from None
-    except RuntimeError as error:
-        if session.world.size > 1 and is_lost_connection(error):
-            raise ended_elsewhere(session.world, f"another process of the run has ended -- {_kept(run)}") from None
-        if not is_out_of_memory(error):
+    except ClscliError:
+        raise
+    except Exception as error:
+        explained = _explain(error, recorder)
+        if explained is None:
             raise
-        release(error)
-        explained = explain_out_of_memory(recorder.plan, session)
-        raise TrainingError(f"epoch {session.progress.epoch + 1}: {explained} ({_kept(run)})") from None
+        raise explained from error
     finally:
         session.end_replication()
         session.train.close()
@@ -212,6 +233,19 @@ def _run(recorder: Recorder, observer: Observer) -> TrainResult:
         log.info("stopped early: %s", session.state.stop_reason)
     assert recorder.best is not None
     return TrainResult(run.path, recorder.best, recorder.rows[-1], run.best, session.options.monitor)
+
+
+def _explain(error: Exception, recorder: Recorder) -> ClscliError | None:
+    """Say in words what ended a training, and what is left of it; None for a mistake of clscli's."""
+    session, kept = recorder.session, _kept(recorder.run)
+    epoch, step = session.progress.epoch + 1, session.progress.step
+    if session.world.size > 1 and isinstance(error, RuntimeError) and is_lost_connection(error):
+        return ended_elsewhere(session.world, f"another process of the run has ended -- {kept}")
+    if is_out_of_memory(error):
+        release(error)
+        return TrainingError(f"epoch {epoch}: {explain_out_of_memory(recorder.plan, session)} ({kept})")
+    explained = blame(error, recorder.plan.spec, f"in epoch {epoch}, after {step} steps")
+    return explained and type(explained)(f"{explained} -- {kept}")
 
 
 def _kept(run: RunDirectory) -> str:

@@ -10,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clscli.engine.monitor import goodness
@@ -19,22 +20,29 @@ from clscli.reports.text import printable
 if TYPE_CHECKING:
     from clscli.engine.schedules.preview import Preview
 
-_BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"  # told apart by colour-blind eyes too (Okabe and Ito)
+# Told apart by colour-blind eyes too (Okabe and Ito).
+_BLUE, _ORANGE, _GREEN, _GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, monitor: str = "top1") -> None:
-    """Draw loss and top-1 of training and validation over a run, with a line at the best by the metric `monitor`.
+    """Draw loss and top-1 of training and validation over a run, and the metric `monitor` with a line at its best.
 
     Over the epochs, or over the steps when there were validations within epochs.
     """
     unit = "epoch" if len({row["epoch"] for row in rows}) == len(rows) else "step"
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
-    for axes, title, keys, scale in (
-        (losses, "loss", ("train_loss", "loss"), 1),
-        (accuracies, "top-1 (%)", ("train_top1", "top1"), 100),
+    loss_curves = {"train_loss": "training", "loss": "validation"}
+    percentages, in_percent = "top-1 (%)", {"train_top1": "training", "top1": "validation"}
+    if monitor not in ("loss", "top1"):
+        percentages = f"top-1 and {monitor} (%)"
+        in_percent = {key: f"{label}, top-1" for key, label in in_percent.items()}
+        in_percent[monitor] = f"validation, {monitor}"
+    for axes, title, labels, scale in (
+        (losses, "loss", loss_curves, 1),
+        (accuracies, percentages, in_percent, 100),
     ):
-        for key, label, colour in zip(keys, ("training", "validation"), (_BLUE, _ORANGE), strict=True):
+        for (key, label), colour in zip(labels.items(), (_BLUE, _ORANGE, _GREEN), strict=False):
             points = [(row[unit], scale * row[key]) for row in rows if key in row]  # not every epoch is validated
             xs, ys = [x for x, _ in points], [y for _, y in points]
             axes.plot(xs, ys, label=label, color=colour, marker="." if len(rows) < 40 else "")
@@ -43,12 +51,16 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, monitor: str = "t
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="#dddddd", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
+    titles: dict[Axes, str] = {}
     validated = [row for row in rows if monitor in row]
     if validated:
         best = max(validated, key=lambda row: goodness(row, monitor))
-        accuracies.axvline(best[unit], color=_GRAY, linewidth=0.8, linestyle=":")
-        accuracies.legend(title=f"best: {100 * best['top1']:.2f} % in {unit} {best[unit]}", frameon=False)
-    losses.legend(frameon=False)
+        chosen = losses if monitor == "loss" else accuracies
+        chosen.axvline(best[unit], color=_GRAY, linewidth=0.8, linestyle=":")
+        value = f"{best['loss']:.4f}" if monitor == "loss" else f"{100 * best[monitor]:.2f} %"
+        titles[chosen] = f"best: {value} in {unit} {best[unit]}"
+    for axes in (losses, accuracies):
+        axes.legend(title=titles.get(axes), frameon=False)
     _save(figure, path)
 
 

@@ -114,7 +114,7 @@ def test_a_faulty_list_of_losses_is_a_problem_at_its_place(tiny):
         "spec: model.loss: losses that are added up need one reduction, got mean, sum"
     ]
     tiny["model"]["loss"] = []
-    assert problems_of(tiny) == ["spec: model.loss: must be a table, got []"]
+    assert problems_of(tiny) == ["spec: model.loss: must be at least one loss, got []"]
     tiny["model"]["loss"] = "mse"
     assert problems_of(tiny) == [
         'spec: model.loss: must be a table, got "mse" -- write model.loss = { type = "mse" }'
@@ -206,15 +206,15 @@ def test_the_training_loss_of_a_student_is_the_divergence_from_its_teacher(tiny,
 
 def test_the_teacher_s_classes_are_matched_by_name(trained, pictures):
     view = prepare(load_spec(trained / "spec.toml")).data.val
-    images = next(iter(BatchLoader(view, [], batch_size=4, seed=0, shuffle=False, num_workers=0).epoch(0))).images
-    ordered = teachers_for(["disc", "square"], 3, CPU)(trained / "best.pth")(images)
-    swapped = teachers_for(["square", "disc"], 3, CPU)(trained / "best.pth")(images)
+    images = next(iter(BatchLoader(view, [], batch_size=4, seed=0, num_workers=0).epoch(0))).images
+    ordered = teachers_for(["disc", "square"], 3)(trained / "best.pth")(images)
+    swapped = teachers_for(["square", "disc"], 3)(trained / "best.pth")(images)
     torch.testing.assert_close(swapped, ordered.flip(1))
     assert not ordered.requires_grad
 
 
 def test_the_teacher_sees_images_in_its_own_size(trained):
-    teacher = teachers_for(["disc", "square"], 3, CPU)(trained / "best.pth")
+    teacher = teachers_for(["disc", "square"], 3)(trained / "best.pth")
     flat = torch.full((1, 3, 20, 20), 90, dtype=torch.uint8)
     large = torch.full((1, 3, 50, 30), 90, dtype=torch.uint8)
     torch.testing.assert_close(teacher(large), teacher(flat))
@@ -230,7 +230,7 @@ def test_the_teacher_sees_images_in_its_own_size(trained):
 )
 def test_a_teacher_of_something_else_is_refused(trained, classes, channels, message):
     with pytest.raises(ValueError, match=f"^the teacher {trained}/best.pth {message}$"):
-        teachers_for(classes, channels, CPU)(trained / "best.pth")
+        teachers_for(classes, channels)(trained / "best.pth")
 
 
 def test_a_wrong_teacher_is_refused_before_the_run(tiny, trained, tmp_path):

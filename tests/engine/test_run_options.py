@@ -18,7 +18,7 @@ from clscli.engine.prepare import prepare
 from clscli.errors import CheckpointError, Interrupted, PluginError, SpecError, TrainingError
 from clscli.spec import load_spec
 
-TIMED = ("seconds", "images_per_second")
+TIMED = ("seconds", "images_per_second", "data_wait")
 
 
 def run(spec, out="run", **kwargs):
@@ -262,6 +262,42 @@ def test_init_from_in_a_file_is_relative_to_it_and_must_be_there(clscli, tiny, t
     done = clscli("train", "specs/s.toml", "--device", "cpu", "--dry-run")
     assert done.code == 2
     assert done.err.endswith(f"train.init_from: {tmp_path}/specs/a.pth: no such checkpoint\n")
+
+
+@pytest.mark.parametrize("use", ["init_from", "teacher"])
+def test_a_checkpoint_that_a_run_begins_with_is_read_once(tiny, trained, monkeypatch, use):
+    read = []
+
+    def count(path):
+        read.append(path)
+        return load_checkpoint(path)
+
+    if use == "init_from":
+        tiny["train"]["init_from"] = str(trained / "best.pth")
+    else:
+        tiny["model"]["loss"] = {"type": "soft_target_kd", "teacher": str(trained / "best.pth")}
+    module = {"init_from": "initial_weights", "teacher": "teacher"}[use]
+    monkeypatch.setattr(f"clscli.engine.{module}.load_checkpoint", count)
+    run(tiny)
+    assert read == [trained / "best.pth"]
+
+
+def test_the_norm_of_the_gradient_is_in_the_metrics(tiny):
+    run(tiny, out="free")
+    assert "grad_norm" not in metrics("free")[0]
+    tiny["train"] |= {"epochs": 1, "clip_grad_norm": 1e9}
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def note(*arguments):
+        norms.append(clip(*arguments))
+        return norms[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", note)
+        run(tiny)
+    assert len(norms) == 3
+    assert metrics()[0]["grad_norm"] == pytest.approx(sum(norm.item() for norm in norms) / 3)
 
 
 def test_weights_of_another_model_are_refused(tiny, trained):

@@ -35,7 +35,9 @@ def test_training_is_a_plain_pytorch_loop(tiny):
     spec = load_spec(tiny)
     plan = prepare(spec)
     model = plan.model.train()
-    loader = BatchLoader(plan.data.train, plan.train_transforms, batch_size=8, seed=0, shuffle=True, num_workers=0)
+    loader = BatchLoader(
+        plan.data.train, plan.train_transforms, batch_size=8, seed=0, sampler=plan.sampler, num_workers=0
+    )
     decayed = [p for p in model.parameters() if p.ndim > 1]
     spared = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": spared, "weight_decay": 0.0}]
@@ -47,7 +49,7 @@ def test_training_is_a_plain_pytorch_loop(tiny):
             torch.manual_seed(seed_for(0, "step", step))
             for group in optimizer.param_groups:
                 group["lr"] = 0.01 * (1 + math.cos(math.pi * step / steps)) / 2
-            loss = torch.nn.functional.cross_entropy(model(batch.images), batch.targets, label_smoothing=0.1)
+            loss = torch.nn.functional.cross_entropy(model(batch.images.contiguous()), batch.targets, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -152,8 +154,8 @@ def test_early_stopping_ends_the_run_and_says_why(tiny, caplog):
         tiny["hooks"][0]["patience"] = 1
         clscli.train(tiny, out="short", device="cpu")
     assert result.last["epoch"] == 3
-    assert "stopped early: loss has not improved for 2 epochs" in caplog.messages
-    assert "stopped early: loss has not improved for 1 epoch" in caplog.messages
+    assert "stopped early: loss has not improved for 2 validations" in caplog.messages
+    assert "stopped early: loss has not improved for 1 validation" in caplog.messages
     # A run that has ended early stays ended.
     assert clscli.resume("run", device="cpu").last["epoch"] == 3
 

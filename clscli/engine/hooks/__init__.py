@@ -1,25 +1,31 @@
-"""Hooks: what happens around the loop, at five events.
+"""Hooks: what happens around the loop, at six events.
 
 A hook component is an object with any of the methods `on_run_start`, `on_epoch_start`, `on_step_end`,
-`on_epoch_end` and `on_run_end`, each called with the `HookState`. Hooks with a smaller `priority` (default 0)
-run first. A hook that must survive `--resume` has `state_dict()` and `load_state_dict(state)`, of tensors and
-plain values.
+`on_validation_end`, `on_epoch_end` and `on_run_end`, each called with the `HookState`. A validation may be in the
+middle of an epoch; one at its end comes before `on_epoch_end`, or just after it when a hook has stopped the run
+there. Hooks with a smaller `priority` (default 0) run first. A hook that must survive `--resume` has
+`state_dict()` and `load_state_dict(state)`, of tensors and plain values.
 
 With several processes, hooks run in each of them, but what they ask for counts in process 0 alone: all others do
 the same. A hook that writes files, or talks to a service, sets `main_only = True`, and runs in process 0 alone.
 One that runs everywhere must not wait for the others, nor raise Interrupted itself: that is what
 `state.interrupt` is for. In a checkpoint are the states of process 0's hooks.
+
+With `train.strategy = "fsdp"`, each process has a part of every weight. A hook that keeps a copy of the model
+takes it from `state.copy_model()`; one that needs all weights in one process sets `needs_whole_model = True`, and
+such a run refuses it.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, optim
@@ -27,6 +33,9 @@ from torch import Tensor, optim
 from clscli.errors import ClscliError, PluginError, describe
 from clscli.models.classifier import Classifier
 from clscli.spec import Bound
+
+if TYPE_CHECKING:
+    from clscli.engine.sharding import Sharding
 
 log = logging.getLogger("clscli")
 
@@ -45,16 +54,17 @@ class HookState:
     step: int = 0  # optimizer steps taken since the start of the run
     images: Tensor | None = None  # of the last training batch, on the device
     lr: float = 0.0  # of the last step, in the first parameter group
-    train_loss: float = math.nan  # mean over the epoch's samples; known when the epoch ends
-    images_per_second: float = math.nan  # of the epoch's training part; known when the epoch ends
+    train_loss: float = math.nan  # mean over the epoch's samples so far; known after a validation or an epoch
+    images_per_second: float = math.nan  # of the epoch's training part so far; known when train_loss is
     metrics: dict[str, float] = field(default_factory=dict)  # of the last validation; empty before the first
-    validated: bool = False  # whether `metrics` are of the current epoch
+    validated: bool = False  # whether `metrics` are of the weights as they are: no step has been taken since
     # When a hook sets it, it is what is validated and saved as best.pth: an average of weights, for example.
     eval_model: Classifier | None = None
     stop_reason: str | None = None
     interruption: str | None = None  # why to stop now
     is_main: bool = True  # whether this is process 0, the one that writes
     wanted: list[Path] = field(default_factory=list)  # checkpoints that hooks have asked for
+    sharding: Sharding | None = None  # how the model is divided between processes; None: each has all of it
 
     def stop(self, reason: str) -> None:
         """End the run after this epoch; the reason is logged."""
@@ -70,6 +80,15 @@ class HookState:
         It is written once every hook has seen the event, so that what they keep is of the same moment.
         """
         self.wanted.append(path)
+
+    def copy_model(self, weights: Mapping[str, Tensor] | None = None) -> Classifier:
+        """Return a copy of the model that is not trained, with its weights or other, whole ones."""
+        copied = copy.deepcopy(self.model) if self.sharding is None else self.sharding.copy(self.model)
+        if weights is not None and self.sharding is not None:
+            self.sharding.load_weights(copied, weights)
+        elif weights is not None:
+            copied.load_state_dict(weights)
+        return copied.requires_grad_(False).eval()
 
     def log(self, message: str) -> None:
         """Print a line, and write it to train.log."""

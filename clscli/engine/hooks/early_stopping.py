@@ -12,16 +12,18 @@ from clscli.spec.schema import Monitor
 
 
 class EarlyStopping:
-    """Stop the run when a validation metric has not improved for `patience` epochs that had one.
+    """Stop the run when a metric has not improved for `patience` validations.
 
-    An improvement is a change for the better of more than `min_delta`; for the loss, smaller is better.
+    There is one an epoch, unless `train.val_every` or `train.val_every_steps` says otherwise; the epoch at hand
+    is finished. The metric is `monitor`, by default that of the run, `train.monitor`. An improvement is a change
+    for the better of more than `min_delta`; for the loss, smaller is better.
     """
 
     def __init__(
         self,
         *,
         patience: Annotated[int, Field(ge=1)] = 10,
-        monitor: Monitor = "top1",
+        monitor: Monitor | None = None,
         min_delta: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         self.patience = patience
@@ -30,18 +32,17 @@ class EarlyStopping:
         self.best: float | None = None
         self.waited = 0
 
-    def on_epoch_end(self, state: HookState) -> None:
-        """Compare this epoch's metric with the best so far; epochs without a validation do not count."""
-        if not state.validated:
-            return
-        value = state.metrics[self.monitor]
-        if self.best is None or sign_of(self.monitor) * (value - self.best) > self.min_delta:
+    def on_validation_end(self, state: HookState) -> None:
+        """Compare the metric with the best so far."""
+        monitor = self.monitor or state.monitor
+        value = state.metrics[monitor]
+        if self.best is None or sign_of(monitor) * (value - self.best) > self.min_delta:
             self.best, self.waited = value, 0
             return
         self.waited += 1
         if self.waited >= self.patience:
-            epochs = f"{self.patience} epoch{'s' if self.patience > 1 else ''}"
-            state.stop(f"{self.monitor} has not improved for {epochs}")
+            validations = f"{self.patience} validation{'s' if self.patience > 1 else ''}"
+            state.stop(f"{monitor} has not improved for {validations}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to survive a resume."""

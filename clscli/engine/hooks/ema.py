@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from clscli.engine.distributed import own_part
 from clscli.engine.hooks import HookState
 from clscli.models.classifier import Classifier
 from clscli.models.fields import PositiveInt
@@ -55,12 +55,10 @@ class EMA:
 
     def on_run_start(self, state: HookState) -> None:
         """Start from the model's weights, or from those of the run that is resumed."""
-        average = copy.deepcopy(state.model).requires_grad_(False).eval()
-        if self._restored is not None:
-            average.load_state_dict(self._restored)
-            self._restored = None
+        average = state.copy_model(self._restored)
+        self._restored = None
         self.average = state.eval_model = average
-        pairs = list(zip(average.state_dict().values(), state.model.state_dict().values(), strict=True))
+        pairs = list(zip(_tensors(average), _tensors(state.model), strict=True))
         self._averaged = _columns([pair for pair in pairs if pair[0].is_floating_point()])
         self._copied = _columns([pair for pair in pairs if not pair[0].is_floating_point()])
 
@@ -87,6 +85,11 @@ class EMA:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state, once the run starts."""
         self.updates, self._restored = state["updates"], state["weights"]
+
+
+def _tensors(model: Classifier) -> list[Tensor]:
+    """Return all tensors of a model; of those that are divided between processes, what this one has."""
+    return [own_part(tensor) for tensor in model.state_dict().values()]
 
 
 def _columns(pairs: list[tuple[Tensor, Tensor]]) -> _Columns:

@@ -51,12 +51,17 @@ class MLflow:
         for first in range(0, len(parameters), _MAX_PARAMS):
             self.client.log_batch(self.id, params=parameters[first : first + _MAX_PARAMS])
 
+    def on_validation_end(self, state: HookState) -> None:
+        """Log the metrics."""
+        self._log(state.metrics, state.step)
+
     def on_epoch_end(self, state: HookState) -> None:
         """Log the epoch."""
-        now = int(1000 * time.time())
-        numbers = {"epoch": state.epoch + 1, **epoch_scalars(state)}
-        metric = self.mlflow.entities.Metric
-        metrics = [metric(name, value, now, state.step) for name, value in numbers.items()]
+        self._log({"epoch": state.epoch + 1, **epoch_scalars(state)}, state.step)
+
+    def _log(self, numbers: dict[str, float], step: int) -> None:
+        now, metric = int(1000 * time.time()), self.mlflow.entities.Metric
+        metrics = [metric(name, value, now, step) for name, value in numbers.items()]
         self.client.log_batch(self.id, metrics=metrics)
 
     def on_run_end(self, state: HookState) -> None:

@@ -20,9 +20,10 @@ from clscli.models.fields import PositiveInt
 class ModelAverage:
     """Average the weights of the best `k` epochs when the run ends, and save them as `average.pth`.
 
-    The best are chosen by `train.monitor`, ties by the loss; a run of fewer validated epochs averages all. The
-    average is evaluated, and its metrics are logged and saved with it: eval and predict take `average.pth` as
-    they take `best.pth`. With the hook `ema`, it is an average of its averages.
+    The best are chosen by `train.monitor`, ties by the loss; a run of fewer validated epochs averages all. Epochs
+    count that have a validation at their end, not those with one in their middle alone. The average is evaluated,
+    and its metrics are logged and saved with it: eval and predict take `average.pth` as they take `best.pth`. With
+    the hook `ema`, it is an average of its averages.
 
     Statistics of batch norm are averaged like the weights, not computed anew over the training pictures: epochs
     of one run lie close together, and a pass over all pictures would cost as much as an epoch. Until the end, the
@@ -34,6 +35,7 @@ class ModelAverage:
 
     priority: ClassVar[int] = 100
     main_only: ClassVar[bool] = True
+    needs_whole_model: ClassVar[bool] = True
 
     def __init__(self, *, k: PositiveInt = 5) -> None:
         self.k = k

@@ -9,15 +9,11 @@ from clscli.engine.hooks import HookState
 
 
 def epoch_scalars(state: HookState) -> dict[str, float]:
-    """Return the numbers of the epoch that ends, by their names in `metrics.jsonl`.
-
-    Those of a validation are only there if the epoch had one.
-    """
+    """Return what training an epoch came to so far, by the names in `metrics.jsonl`."""
     return {
         "lr": state.lr,
         "train_loss": state.train_loss,
         "images_per_second": round(state.images_per_second, 1),
-        **(state.metrics if state.validated else {}),
     }
 
 

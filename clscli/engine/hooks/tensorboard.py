@@ -18,8 +18,8 @@ from clscli.models.fields import Count
 class TensorBoard:
     """Write what TensorBoard shows into `tensorboard/` in the run directory.
 
-    Every epoch: learning rate, training loss, images per second and the metrics of the validation, over
-    optimizer steps. Of the first step: the first `images` pictures as the model gets them, with all
+    Every epoch: learning rate, training loss and images per second, over optimizer steps, as are the metrics of
+    every validation. Of the first step: the first `images` pictures as the model gets them, with all
     transforms; with `graph`, the operators of the model. A resumed run goes on with the curves, without what
     was logged after the checkpoint. Needs `pip install 'clscli[tensorboard]'`.
     """
@@ -29,7 +29,7 @@ class TensorBoard:
     def __init__(self, *, images: Count = 8, graph: bool = False) -> None:
         import_extra("tensorboard", "tensorboard")
         self.images = images
-        self.graph = graph
+        self.graph = self.needs_whole_model = graph
         self.writer: Any = None
 
     def on_run_start(self, state: HookState) -> None:
@@ -48,10 +48,17 @@ class TensorBoard:
         if self.graph:
             self._add_graph(state.model, state.images[:1])
 
+    def on_validation_end(self, state: HookState) -> None:
+        """Add a point to the curve of every metric."""
+        self._add_points(state.metrics, state.step)
+
     def on_epoch_end(self, state: HookState) -> None:
-        """Add a point to every curve."""
-        for name, value in epoch_scalars(state).items():
-            self.writer.add_scalar(name, value, state.step)
+        """Add a point to the curves of the training."""
+        self._add_points(epoch_scalars(state), state.step)
+
+    def _add_points(self, scalars: dict[str, float], step: int) -> None:
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
     def _add_graph(self, model: nn.Module, images: Tensor) -> None:

@@ -46,6 +46,10 @@ class WandB:
         )
         self.id = self.run.id
 
+    def on_validation_end(self, state: HookState) -> None:
+        """Log the metrics."""
+        self.run.log(state.metrics, step=state.step)
+
     def on_epoch_end(self, state: HookState) -> None:
         """Log the epoch."""
         self.run.log({"epoch": state.epoch + 1, **epoch_scalars(state)}, step=state.step)

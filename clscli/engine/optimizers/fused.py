@@ -10,16 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import optim
 from torch.optim import Optimizer
 
 from clscli.engine.optimizers.fields import ParameterGroups
 
 
 def fused(kind: Callable[..., Optimizer], params: ParameterGroups, **parameters: Any) -> Optimizer:
-    """Build an optimizer of torch that has a fused kernel, and use it on CPUs and CUDA."""
+    """Build an optimizer of torch that has a fused kernel, and use it on CPUs and CUDA.
+
+    For tensors that are divided between processes, torch has only Adam's.
+    """
     devices = {parameter.device.type for group in params for parameter in group["params"]}
     if devices not in ({"cpu"}, {"cuda"}):
         return kind(params, **parameters)
+    is_divided = any(hasattr(parameter, "full_tensor") for group in params for parameter in group["params"])
+    if is_divided and kind not in (optim.Adam, optim.AdamW):
+        return kind(params, foreach=True, **parameters)
     optimizer = kind(params, fused=True, **parameters)
     optimizer.register_step_pre_hook(_meet_assumptions)
     return optimizer

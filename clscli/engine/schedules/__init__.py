@@ -1,6 +1,7 @@
 """Learning rates as pure functions of the step, so that resuming cannot drift.
 
-A scheduler component gets `num_steps` and `steps_per_epoch` (both count optimizer steps) and returns a schedule:
+A scheduler component gets `num_steps` and `steps_per_epoch` (both count optimizer steps), and if it asks for it
+`train_monitor`, the metric that makes an epoch the best, and returns a schedule:
 a callable from a step, counted from 0, to the factor that every parameter group's own rate is multiplied by. It
 may also have
 
@@ -40,9 +41,11 @@ class Observing(Protocol):
 
 def build_schedule(spec: ResolvedSpec, steps_per_epoch: int) -> Schedule:
     """Build the schedule that a spec asks for."""
-    num_steps = spec.spec.train.epochs * steps_per_epoch
-    bound = spec.one("scheduler")
-    schedule: Schedule = spec.construct(bound, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+    options, bound = spec.spec.train, spec.one("scheduler")
+    num_steps = options.epochs * steps_per_epoch
+    schedule: Schedule = spec.construct(
+        bound, num_steps=num_steps, steps_per_epoch=steps_per_epoch, train_monitor=options.monitor
+    )
     return schedule
 
 

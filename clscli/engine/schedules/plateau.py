@@ -25,10 +25,12 @@ class ReduceOnPlateau(WarmedUp):
 
     That is when more than `patience` validations in a row were no better than the best so far: by more than
     `threshold`, which is a part of the best (`rel`) or a difference (`abs`). The next `cooldown` validations do
-    not count. It never falls below `min_factor` times the rate. For the loss, smaller is better.
+    not count. It never falls below `min_factor` times the rate. The metric is `monitor`, by default that of the
+    run, `train.monitor`; for the loss, smaller is better.
     """
 
-    monitor: Monitor = "top1"
+    monitor: Monitor | None = None
+    train_monitor: Monitor = "top1"  # injected
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     patience: Count = 10
     threshold: Rate = 1e-4
@@ -38,11 +40,12 @@ class ReduceOnPlateau(WarmedUp):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._metric = self.monitor or self.train_monitor
         # torch's own does the counting; the optimizer is one for it alone, whose rate is the factor.
         self._optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         self._torch = ReduceLROnPlateau(
             self._optimizer,
-            mode="max" if sign_of(self.monitor) > 0 else "min",
+            mode="max" if sign_of(self._metric) > 0 else "min",
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,
@@ -58,7 +61,7 @@ class ReduceOnPlateau(WarmedUp):
 
     def observe(self, metrics: dict[str, float]) -> None:
         """Take in the metrics of a validation."""
-        self._torch.step(metrics[self.monitor])
+        self._torch.step(metrics[self._metric])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to survive a resume."""

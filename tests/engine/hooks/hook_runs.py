@@ -11,7 +11,7 @@ from clscli.engine.hooks import HookState
 from clscli.engine.observer import Observer
 from clscli.errors import Interrupted
 
-TIMED = ("seconds", "images_per_second")
+TIMED = ("seconds", "images_per_second", "data_wait")
 
 
 class _StopAfter(Observer):

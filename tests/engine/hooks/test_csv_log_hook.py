@@ -47,6 +47,24 @@ def test_a_resumed_run_has_no_row_twice(tiny, tmp_path):
     assert stopped == straight
 
 
+def test_a_validation_within_an_epoch_has_a_row_of_its_own(tiny, tmp_path):
+    tiny["hooks"] = [{"type": "csv_log"}]
+    tiny["train"] |= {"epochs": 2, "val_every_steps": 2}  # of three an epoch
+    train(tiny, out=tmp_path / "run", device="cpu")
+    recorded = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["step"], row["top1"] != "") for row in table(tmp_path / "run")] == [
+        ("1", "2", True),
+        ("1", "3", False),
+        ("2", "4", True),
+        ("2", "6", True),
+    ]
+    for row, record in zip(table(tmp_path / "run"), recorded, strict=True):
+        del row[TIMED]
+        assert {name: float(cell) for name, cell in row.items() if cell} == {
+            name: record[name] for name, cell in row.items() if cell
+        }
+
+
 def test_an_epoch_without_validation_leaves_its_cells_empty(tmp_path):
     state = state_of_small_model(tmp_path)
     hook = CSVLog()

@@ -92,7 +92,11 @@ def test_the_spec_and_every_epoch_are_sent(runs, tiny, tmp_path):
         "id": None,
         "resume": "allow",
     }
-    for (step, numbers), row in zip(run.logged, rows(tmp_path / "run"), strict=True):
+    # What is logged for the same step is one entry there.
+    logged = {}
+    for step, numbers in run.logged:
+        logged[step] = logged.get(step, {}) | numbers
+    for (step, numbers), row in zip(logged.items(), rows(tmp_path / "run"), strict=True):
         assert step == row["step"]
         assert numbers.pop("images_per_second") > 0
         assert numbers == {name: row[name] for name in numbers}
@@ -105,7 +109,7 @@ def test_a_resumed_run_goes_on_under_its_id(runs, tiny, tmp_path):
     stop_after(4, tiny, tmp_path / "run")
     resume(tmp_path / "run", device="cpu")
     assert [run.options["id"] for run in runs] == [None, "made-up"]
-    assert [[step for step, _ in run.logged] for run in runs] == [[3], [6, 9]]
+    assert [[step for step, _ in run.logged] for run in runs] == [[3, 3], [6, 6, 9, 9]]
     assert [run.is_finished for run in runs] == [False, True]
 
 
