@@ -1,7 +1,10 @@
 """A component's signature is its schema: read it, describe it, check a TOML table against it.
 
-pydantic is used here and in `spec/schema.py` only. Values are checked in strict JSON mode: there `"18"` and
-`18.0` are no integers and `1` is no boolean, but a list may become a tuple and a string a Path.
+pydantic is used here, in `faults.py` and in `spec/schema.py` only. Values are checked in strict JSON mode: there
+`"18"` and `18.0` are no integers and `1` is no boolean, but a list may become a tuple and a string a Path.
+
+A parameter may also ask for other components, by the type in the `contract` of their kind: `Dataset` for one
+data set, `list[Dataset]` for several. In a spec these are component tables.
 """
 
 from __future__ import annotations
@@ -9,17 +12,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import operator
 import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pydantic
 import pydantic_core
 
-from clscli.plugins import near_names
+from clscli.faults import Fault, faults_of
+from clscli.plugins import KINDS
 from clscli.toml import dotted, format_value
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -28,6 +33,18 @@ _SCALARS = (bool, int, float, str, Path)
 
 class SignatureError(Exception):
     """A component's signature cannot be a schema; the message is for its author."""
+
+
+class ComponentTable(pydantic.BaseModel):
+    """A component by name, and its parameters."""
+
+    model_config = pydantic.ConfigDict(extra="allow", strict=True, frozen=True)
+
+    type: str
+
+
+# What stands in a spec where a parameter asks for a component; checked, it is a dict again.
+_WRITTEN_COMPONENT = Annotated[ComponentTable, pydantic.AfterValidator(ComponentTable.model_dump)]
 
 
 @dataclass(frozen=True)
@@ -39,13 +56,10 @@ class Parameter:
     default: Any
     injected: bool
 
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with one value: where below the component's table, and the message with its hint."""
-
-    path: tuple[str | int, ...]
-    message: str
+    @property
+    def kind(self) -> str | None:
+        """The kind of the components that a spec gives it as tables; None if it takes plain values."""
+        return None if self.injected else _kind_within(self.annotation)
 
 
 def read_parameters(component: Callable[..., Any], injected: Sequence[str]) -> list[Parameter]:
@@ -70,6 +84,7 @@ def read_parameters(component: Callable[..., Any], injected: Sequence[str]) -> l
             if annotation is parameter.empty:
                 raise SignatureError(f"parameter '{name}' has no type annotation")
             annotation = _resolve_annotation(component, name, annotation)
+            _check_components_within(name, annotation, injected)
             if not _is_expressible(annotation):
                 raise SignatureError(
                     f"parameter '{name}' has the type {describe_type(annotation)}, which TOML cannot write "
@@ -104,6 +119,52 @@ def _resolve_annotation(component: Callable[..., Any], name: str, annotation: An
         ) from None
 
 
+def _check_components_within(name: str, annotation: Any, injected: Sequence[str]) -> None:
+    """Refuse a parameter for components that clscli could not build there, or not find in the value."""
+    kind = _kind_within(annotation)
+    if kind is None:
+        return
+    what = f"parameter '{name}' asks for {kind}"
+    missing = [f"'{n}'" for n in KINDS[kind].injected if n not in injected]
+    if missing:
+        raise SignatureError(f"{what}, which need {' and '.join(missing)}, and that is not known here")
+    if not _is_one_or_list(annotation):
+        raise SignatureError(f"{what} as {describe_type(annotation)} -- take one of them, or a list")
+
+
+def _is_one_or_list(annotation: Any) -> bool:
+    """Tell whether the components in a type stand there by themselves or in lists, and nowhere else."""
+    if _kind_within(annotation) is None or get_origin(annotation) is None:
+        return True
+    allowed = (Annotated, Union, types.UnionType, list, tuple, Sequence)
+    return get_origin(annotation) in allowed and all(map(_is_one_or_list, get_args(annotation)))
+
+
+def _kind_within(annotation: Any) -> str | None:
+    """Tell which kind of component a type asks for, by itself or somewhere inside it."""
+    own = _kind_of(annotation)
+    return own or next(filter(None, map(_kind_within, get_args(annotation))), None)
+
+
+def _kind_of(annotation: Any) -> str | None:
+    # By name: to compare the types themselves, they would have to be imported.
+    name = f"{getattr(annotation, '__module__', '')}:{getattr(annotation, '__qualname__', '')}"
+    return next((key for key, kind in KINDS.items() if kind.contract == name), None)
+
+
+def _as_written(annotation: Any) -> Any:
+    """Return the type of what a spec holds for a parameter: component tables in the place of components."""
+    if _kind_within(annotation) is None:
+        return annotation
+    origin: Any = get_origin(annotation)
+    if origin is None:
+        return _WRITTEN_COMPONENT
+    inner = [_as_written(argument) for argument in get_args(annotation)]
+    if origin in (Union, types.UnionType):
+        return functools.reduce(operator.or_, inner)
+    return origin[tuple(inner)]
+
+
 def unwrap(component: Callable[..., Any]) -> Callable[..., Any]:
     """Return the class or function that a component calls in the end, where it is a partial of one."""
     while isinstance(component, functools.partial):
@@ -132,7 +193,7 @@ def wants_all(component: Callable[..., Any], name: str) -> bool:
 
 
 def _is_expressible(annotation: Any) -> bool:
-    if annotation in _SCALARS or annotation in (None, type(None), Any):
+    if annotation in _SCALARS or annotation in (None, type(None), Any) or _kind_of(annotation) is not None:
         return True
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is typing.Annotated:
@@ -145,8 +206,12 @@ def _is_expressible(annotation: Any) -> bool:
 
 
 def describe_type(annotation: Any) -> str:
-    """Show a type the way a user reads it: `int`, `"a" | "b"`, `list[int]`, `float, 0 to 1`."""
+    """Show a type the way a user reads it: `int`, `"a" | "b"`, `list[int]`, `float, >= 0`, `list of datasets`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if kind := _kind_of(annotation):
+        return KINDS[kind].singular
+    if origin is list and (kind := _kind_of(arguments[0])):
+        return f"list of {kind}"
     if annotation is type(None) or annotation is None:
         return "none"
     if origin is typing.Annotated:
@@ -173,6 +238,20 @@ def _describe_bounds(metadata: Sequence[Any]) -> str:
     return "".join(words)
 
 
+def parameter_model(parameters: Sequence[Parameter]) -> type[pydantic.BaseModel]:
+    """Make the model that checks a table: parameter number 0 is its `field_0`, and so on."""
+    # Fields get names of our own, with the real ones as aliases: pydantic reserves `copy`, `schema`, ...
+    fields: dict[str, Any] = {}
+    for index, parameter in enumerate(parameters):
+        default = ... if parameter.default is REQUIRED else parameter.default
+        fields[f"field_{index}"] = (
+            _as_written(parameter.annotation),
+            pydantic.Field(default=default, alias=parameter.name),
+        )
+    config = pydantic.ConfigDict(extra="forbid", strict=True)
+    return pydantic.create_model("Parameters", __config__=config, **fields)
+
+
 def check(
     parameters: Sequence[Parameter],
     values: dict[str, Any],
@@ -188,18 +267,8 @@ def check(
     injected = {p.name for p in parameters if p.injected}
     faults = [Fault((name,), "is set by clscli from the data -- remove it") for name in values if name in injected]
     values = {k: v for k, v in values.items() if k not in injected}
-    # Fields get names of our own, with the real ones as aliases: pydantic reserves `copy`, `schema`, ...
-    fields: dict[str, Any] = {}
-    for index, parameter in enumerate(own):
-        default = ... if parameter.default is REQUIRED else parameter.default
-        fields[f"field_{index}"] = (
-            parameter.annotation,
-            pydantic.Field(default=default, alias=parameter.name),
-        )
-    config = pydantic.ConfigDict(extra="forbid", strict=True)
-    model = pydantic.create_model("Parameters", __config__=config, **fields)
     try:
-        checked = model.model_validate_json(pydantic_core.to_json(values))
+        checked = parameter_model(own).model_validate_json(pydantic_core.to_json(values))
     except pydantic.ValidationError as error:
         return {}, faults + faults_of(error, values, [*(p.name for p in own), *also], unknown)
     given = checked.model_fields_set
@@ -223,96 +292,3 @@ def complete(parameters: Sequence[Parameter], given: dict[str, Any]) -> dict[str
         fault = faults[0]
         raise SignatureError(f"the default of parameter '{dotted(fault.path)}' does not fit: {fault.message}")
     return {name: pydantic_core.to_jsonable_python(value) for name, value in checked.items()}
-
-
-def faults_of(
-    error: pydantic.ValidationError, values: Any, known: Sequence[str], unknown: str = "no parameter"
-) -> list[Fault]:
-    """Put pydantic's errors into our words, one fault a value; `known` are the names for near matches."""
-    worded: dict[tuple[str | int, ...], list[str]] = {}
-    for item in error.errors(include_url=False):
-        path = _path_into(values, item["loc"], names_key=item["type"] in ("missing", "extra_forbidden"))
-        worded.setdefault(path, []).append(_word(item, path, known, unknown))
-    # pydantic reports each branch of a union: of those, what lies deepest is the branch that was meant.
-    deepest = [p for p in worded if not any(q != p and q[: len(p)] == p for q in worded)]
-    return [Fault(path, _either(worded[path])) for path in deepest]
-
-
-def _either(messages: list[str]) -> str:
-    """Make one sentence of what the branches of a union expect: `must be 'auto' or an integer, got "x"`."""
-    expected = [m.removeprefix("must be ").partition(", got ") for m in dict.fromkeys(messages)]
-    if len(expected) == 1 or not all(m.startswith("must be ") for m in messages):
-        return messages[0]
-    return f"must be {' or '.join(e[0] for e in expected)}, got {expected[0][2].partition(' -- ')[0]}"
-
-
-def _path_into(values: Any, location: Sequence[str | int], *, names_key: bool) -> tuple[str | int, ...]:
-    """Keep the parts of pydantic's location that lead into the values; it adds names of union branches.
-
-    `names_key`: the last part is a key even if the values have no such key.
-    """
-    path: list[str | int] = []
-    for position, part in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(values, dict) and (part in values or (last and names_key)):
-            path.append(part)
-            values = values.get(part)
-        elif isinstance(values, list) and isinstance(part, int):
-            path.append(part)
-            values = values[part] if part < len(values) else None
-    return tuple(path)
-
-
-_COMPARISONS = {
-    "greater_than_equal": ("ge", "must be at least"),
-    "greater_than": ("gt", "must be greater than"),
-    "less_than_equal": ("le", "must be at most"),
-    "less_than": ("lt", "must be less than"),
-}
-_EXPECTED = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "string_type": "a string",
-    "path_type": "a path",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "set_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "none_required": "left out",
-}
-
-
-def _word(item: Any, path: tuple[str | int, ...], known: Sequence[str], unknown: str) -> str:
-    """Word one of pydantic's errors."""
-    kind, context = item["type"], item.get("ctx", {})
-    if kind == "missing":
-        return "is required"
-    if kind == "extra_forbidden":
-        near = near_names(str(path[-1]), known)
-        if near:
-            return f"{unknown} '{path[-1]}' -- did you mean {near}?"
-        return f"{unknown} '{path[-1]}' -- there are: {', '.join(known) or 'none'}"
-    got = format_value(item["input"])
-    if kind in _COMPARISONS:
-        key, words = _COMPARISONS[kind]
-        return f"{words} {context[key]}, got {got}"
-    if kind == "literal_error":
-        return f"must be {context['expected']}, got {got}{_near_choice(context['expected'], item['input'])}"
-    if kind in _EXPECTED:
-        return f"must be {_EXPECTED[kind]}, got {got}"
-    if kind in ("too_short", "too_long"):
-        few = kind == "too_short"
-        limit = context["min_length" if few else "max_length"]
-        return f"must have at {'least' if few else 'most'} {limit} elements, got {got}"
-    if kind == "value_error":
-        return f"{context['error']}, got {got}"
-    return f"{item['msg'][0].lower()}{item['msg'][1:]}, got {got}"
-
-
-def _near_choice(expected: str, value: Any) -> str:
-    choices = [word.strip("' ") for part in expected.split(" or ") for word in part.split(",")]
-    near = near_names(value, choices) if isinstance(value, str) else ""
-    return f" -- did you mean {near}?" if near else ""

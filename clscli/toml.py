@@ -47,38 +47,48 @@ def _key_lines(text: str) -> dict[Path, int]:
             start += 1
             continue
         end, table = _statement(lines, start)
-        elements = _element_lines(lines, start, end, table)
+        within = _lines_within(lines, start, end) if end > start + 1 else {}
         for path in paths(table):
-            line = next((elements[path[:n]] for n in range(1, len(path) + 1) if path[:n] in elements), start)
-            found.setdefault(header + path, line + 1)
+            found.setdefault(header + path, within.get(path, start) + 1)
         start = end
     return found
 
 
-def _element_lines(lines: list[str], start: int, end: int, table: dict[str, Any]) -> dict[Path, int]:
-    """Find on which line each element of an array that takes several lines begins.
+def _lines_within(lines: list[str], start: int, end: int) -> dict[Path, int]:
+    """Find on which line each path begins in a statement of several lines, as far as it is not the first one.
 
-    What stands above an element's line is a whole array, but for its bracket.
+    What stands above a line is whole, but for the brackets that are still open.
     """
-    path, elements = _only_value(table)
     found: dict[Path, int] = {}
-    for line in range(start + 1, end):
+    seen: set[Path] = set()
+    begin = start  # of what is not yet seen whole
+    for line in range(start, end):
+        text = "\n".join(lines[start : line + 1])
         try:
-            _, above = _only_value(tomllib.loads("\n".join(lines[start:line]) + "\n]"))
-        except tomllib.TOMLDecodeError:
+            here = paths(tomllib.loads(f"{text}\n{_closing_brackets(text)}"))
+        except tomllib.TOMLDecodeError:  # in the middle of a string
             continue
-        found |= {(*path, index): line for index in range(len(above), len(elements))}
+        found |= {path: begin for path in here if path not in seen}
+        seen.update(here)
+        begin = line + 1
     return found
 
 
-def _only_value(table: dict[str, Any]) -> tuple[Path, Any]:
-    """Follow `a.b = value` down to its value."""
-    path: Path = ()
-    value: Any = table
-    while isinstance(value, dict) and value:
-        key, value = next(iter(value.items()))
-        path += (key,)
-    return path, value
+# Brackets, and what may hold some that mean nothing: strings and comments.
+_BRACKETS = re.compile(
+    r'"""(?:\\.|[^\\])*?"""' + r"|'''.*?'''" + r'|"(?:\\.|[^"\\])*"' + r"|'[^']*'|#[^\n]*|[\[\]{}]", re.DOTALL
+)
+
+
+def _closing_brackets(text: str) -> str:
+    """Return the brackets that close those which are open at the end of a text."""
+    closing = ""
+    for bracket in _BRACKETS.findall(text):
+        if bracket in "[{":
+            closing = {"[": "]", "{": "}"}[bracket] + closing
+        elif bracket in "]}":
+            closing = closing[1:]
+    return closing
 
 
 def _open_table(table: dict[str, Any], lengths: dict[Path, int]) -> Path:

@@ -12,9 +12,9 @@ import pytest
 from annotated_types import Ge, Lt
 from pydantic import Field
 
+from clscli.faults import Fault
 from clscli.signature import (
     REQUIRED,
-    Fault,
     SignatureError,
     check,
     complete,

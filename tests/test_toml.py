@@ -91,9 +91,33 @@ def test_each_element_of_an_array_of_several_lines_has_its_line():
         "train.2": 6,
         "train.2.type": 6,
         "train.3": 7,
-        "train.3.0": 7,
+        "train.3.0": 8,
         "train.4": 10,
         "last": 12,
+    }
+
+
+def test_tables_within_tables_have_their_own_lines():
+    text = (
+        'train = { type = "concat", datasets = [\n'
+        "    { root = 'a]' },  # } no end\n"
+        "    { datasets = [\n"
+        '        { root = "b\\"]" },\n'
+        "    ], root = 3 },\n"
+        "], last = 1 }\n"
+    )
+    assert lines(text) == {
+        "train": 1,
+        "train.type": 1,
+        "train.datasets": 1,
+        "train.datasets.0": 2,
+        "train.datasets.0.root": 2,
+        "train.datasets.1": 3,
+        "train.datasets.1.datasets": 3,
+        "train.datasets.1.datasets.0": 4,
+        "train.datasets.1.datasets.0.root": 4,
+        "train.datasets.1.root": 5,
+        "train.last": 6,
     }
 
 

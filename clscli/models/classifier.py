@@ -26,7 +26,13 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) * 255, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        mean, std = self.mean, self.std
+        if images.is_contiguous(memory_format=torch.channels_last):
+            # Of a whole row: with three numbers at a time the same takes two and a half times as long.
+            shape = (1, len(mean), 1, images.shape[-1])
+            mean, std = (v.expand(shape).contiguous(memory_format=torch.channels_last) for v in (mean, std))
+        # In place, as fresh memory for each operation takes longer than the arithmetic.
+        return images.to(mean.dtype, copy=True).sub_(mean).div_(std)
 
 
 class Classifier(nn.Module):

@@ -1,9 +1,11 @@
 """Published weights: what there is for a backbone, where, under which licence, and for which pictures.
 
-Known from two places, without building or downloading anything:
+Known from three places, without building or downloading anything:
 
 - a file `weights.toml` next to the module that defines the backbone, ours and any other package's alike;
-- torchvision, for our backbones of the same names that have no entry in that file.
+- torchvision, for our backbones of the same names that have no entry in that file;
+- the backbone's own attribute `published_weights`, for a package that wraps a library with weights of its own:
+  called with the backbone's parameters, it returns a list of `Weights`, the best to start from first.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -21,18 +24,21 @@ import pydantic_core
 from pydantic import Field
 
 from clscli.errors import PluginError, describe
-from clscli.plugins import Component
-from clscli.signature import faults_of
+from clscli.faults import faults_of
+from clscli.plugins import Component, load
+from clscli.signature import unwrap
 from clscli.toml import dotted
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
+    from clscli.models.download import Progress
+
 DATA_FILE = "weights.toml"
 # The mean and the standard deviation of ImageNet's training pictures, which nearly all weights expect.
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# Creative Commons' mark of works that must not be used commercially, as in CC-BY-NC-4.0.
-_NON_COMMERCIAL = "NC"
+# Marks of works that must not be used commercially: that of Creative Commons, as in CC-BY-NC-4.0, and the word.
+_NON_COMMERCIAL = {"NC", "NONCOMMERCIAL"}
 
 Side = Annotated[int, Field(ge=1)]
 Numbers = Annotated[tuple[float, ...], Field(min_length=1)]
@@ -61,6 +67,7 @@ class Weights(pydantic.BaseModel):
     input_size: Side = 224
     resize_size: Side = 256
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    squash: bool = False  # both sides are resized to resize_size, whatever their proportions
     mean: Numbers = _IMAGENET["mean"]
     std: Numbers = _IMAGENET["std"]
     # The values of the backbone's parameters that they are for; of those not named, any.
@@ -69,7 +76,13 @@ class Weights(pydantic.BaseModel):
     @property
     def is_non_commercial(self) -> bool:
         """Whether the licence forbids commercial use."""
-        return _NON_COMMERCIAL in self.licence.upper().split("-")
+        return not _NON_COMMERCIAL.isdisjoint(self.licence.upper().split("-"))
+
+    def fetch(self, progress: Progress | None = None) -> Path:
+        """Return the file, downloaded if it is not here yet. Raises CheckpointError when it cannot be had."""
+        from clscli.models.download import download  # only now: it imports torch
+
+        return download(self.urls, self.sha256, progress)
 
     def fits(self, parameters: Mapping[str, Any]) -> bool:
         """Tell whether the weights are for a backbone of these parameters."""
@@ -82,7 +95,9 @@ def published(component: Component, parameters: Mapping[str, Any] | None = None)
     `parameters` are those that the backbone is built with; without them all weights are listed. Raises
     PluginError when the package's `weights.toml` cannot be used.
     """
-    found = read_data_file(component).get(component.name) or _of_torchvision(component)
+    found = read_data_file(component).get(component.name)
+    if not found:
+        found = _of_torchvision(component) if component.is_core else _of_backbone(component, parameters or {})
     return [weights for weights in found if parameters is None or weights.fits(parameters)]
 
 
@@ -100,11 +115,13 @@ def chosen_weights(component: Component, wanted: bool | str, parameters: Mapping
 def preprocessing(weights: Weights) -> dict[str, Any]:
     """Return the pictures that weights expect, in the words of a spec's `transforms`."""
     numbers = {"mean": weights.mean, "std": weights.std}
+    squash = {"mode": "squash"} if weights.squash else {}
     return {
         "normalize": "imagenet" if numbers == _IMAGENET else {key: list(value) for key, value in numbers.items()},
         "resize": weights.resize_size,
         "crop": weights.input_size,
         "interpolation": weights.interpolation,
+        **squash,
     }
 
 
@@ -158,9 +175,26 @@ def _read(package: str) -> dict[str, list[Weights]]:
     return tables
 
 
-def _of_torchvision(component: Component) -> list[Weights]:
-    if not component.is_core:
+def _of_backbone(component: Component, parameters: Mapping[str, Any]) -> list[Weights]:
+    function: Any = load(component)
+    list_weights = getattr(function, "published_weights", None) or getattr(
+        unwrap(function), "published_weights", None
+    )
+    if list_weights is None:
         return []
+    try:
+        found = list(list_weights(parameters))
+    except Exception as error:
+        raise PluginError(f"{component} cannot tell its published weights: {describe(error)}") from error
+    if wrong := [weights for weights in found if not isinstance(weights, Weights)]:
+        raise PluginError(
+            f"{component} breaks its contract: its published_weights are clscli.models.published.Weights, "
+            f"got {type(wrong[0]).__name__}"
+        )
+    return found
+
+
+def _of_torchvision(component: Component) -> list[Weights]:
     from torchvision import models  # only now: it takes as long to import as torch
 
     if component.name not in models.list_models(models):

@@ -50,13 +50,7 @@ def load_pretrained(
     neck_lines, tensors = _load_necks(spec, model.necks, tensors)
     match = match_weights(tensors, model.backbone)
     named = f"{source.name} ({source.source})" if isinstance(source, Weights) else str(source)
-    total, fitting = len(counted(model.backbone.state_dict())), len(counted(match.fitting))
-    if fitting < total / 2:
-        example = list_some(list(match.unused), 3) or "nothing"
-        raise CheckpointError(
-            f"{named}: only {fitting} of the {total} tensors of {bound.label} are in it, "
-            f"with the right shape (it has {example}) -- these are weights of another model"
-        )
+    fitting, total = check_most_fit(match, model.backbone, bound.label, named)
     check_finite(match.fitting, named)
     model.backbone.load_state_dict(match.fitting, strict=False)
     lines = [f"loaded {fitting} of {total} tensors from {named}", *describe_match(match, num_classes)]
@@ -122,7 +116,7 @@ def _fetch(source: Source, progress: Progress | None) -> Mapping[str, Tensor]:
     if isinstance(source, Path):
         return read_tensors(source)
     if isinstance(source, Weights):
-        return read_tensors(download(source.urls, source.sha256, progress))
+        return read_tensors(source.fetch(progress))
     file = download([source], progress=progress)
     try:
         return read_tensors(file)
@@ -130,6 +124,18 @@ def _fetch(source: Source, progress: Progress | None) -> Mapping[str, Tensor]:
         if not digest_in(source):  # nothing has told yet that this is the file: the next try fetches it again
             file.unlink(missing_ok=True)
         raise
+
+
+def check_most_fit(match: Match, backbone: nn.Module, label: str, named: str) -> tuple[int, int]:
+    """Return how many of a backbone's tensors fit, and of how many. Raises CheckpointError for fewer than half."""
+    fitting, total = len(counted(match.fitting)), len(counted(backbone.state_dict()))
+    if fitting < total / 2:
+        example = list_some(list(match.unused), 3) or "nothing"
+        raise CheckpointError(
+            f"{named}: only {fitting} of the {total} tensors of {label} are in it, "
+            f"with the right shape (it has {example}) -- these are weights of another model"
+        )
+    return fitting, total
 
 
 def check_finite(tensors: Mapping[str, Tensor], named: str) -> None:
@@ -147,7 +153,11 @@ def describe_match(match: Match, num_classes: int) -> Iterator[str]:
     head = [name for name in match.unused if name.split(".")[0] in _HEADS]
     matrices = [match.unused[name] for name in head if len(match.unused[name]) > 1]
     if matrices:
-        yield f"head replaced: {matrices[-1][0]} -> {num_classes} classes"
+        given = matrices[-1][0]
+        if given == num_classes:
+            yield f"head not loaded: nothing says that its {given} classes are these"
+        else:
+            yield f"head replaced: {given} -> {num_classes} classes"
     left = {"of another shape": match.misshapen, "not in the file": match.missing}
     for why, names in left.items():
         if names:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clscli.spec.check import Bound, ResolvedSpec, check_structure, resolve
+from clscli.spec.binding import Bound
+from clscli.spec.check import ResolvedSpec, check_structure, resolve
 from clscli.spec.draft import Draft, Origin
 from clscli.spec.read import read_draft, read_training_draft, spec_name
 from clscli.spec.render import render_spec

@@ -16,7 +16,7 @@ from clscli.spec.draft import DEFAULT, Draft, Origin
 from clscli.toml import Path
 
 if TYPE_CHECKING:
-    from clscli.spec.check import Bound
+    from clscli.spec.binding import Bound
 
 _COMPANIONS = {("model", "neck"): "necks", ("model", "head"): "heads"}
 _TRANSFORMS: tuple[Path, ...] = (
@@ -87,10 +87,11 @@ def _of_weights(draft: Draft, backbone: Bound) -> Iterator[Advice]:
     asked = preprocessing(weights)
     origin = Origin(f"weights '{weights.name}'")
     crop, interpolation = asked["crop"], asked["interpolation"]
+    mode = {"mode": asked["mode"]} if "mode" in asked else {}
     values = {
         "normalize": asked["normalize"],
         "eval": [
-            {"type": "resize", "size": asked["resize"], "interpolation": interpolation},
+            {"type": "resize", "size": asked["resize"], "interpolation": interpolation, **mode},
             {"type": "center_crop", "size": crop},
         ],
         "train": [

@@ -8,68 +8,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-from collections.abc import Callable, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import Any
 
 import pydantic
 import pydantic_core
 
 from clscli import plugins
-from clscli.errors import ClscliError, PluginError, SpecError, UnknownComponentError, describe
-from clscli.signature import Parameter, SignatureError, check, complete, faults_of, read_parameters
+from clscli.errors import ClscliError, DataError, PluginError, SpecError, UnknownComponentError, describe
+from clscli.faults import faults_of
 from clscli.spec.advice import advised
-from clscli.spec.builder_keys import builder_keys
-from clscli.spec.draft import DEFAULT, Draft, Origin
-from clscli.spec.schema import EVERYTHING, SLOTS, Spec, component_tables
-from clscli.toml import Path, dotted, format_value
+from clscli.spec.binding import Bound, absolute, bind, map_elements, with_example
+from clscli.spec.draft import DEFAULT, Draft
+from clscli.spec.schema import EVERYTHING, SLOTS, Slot, Spec, component_tables, inner_tables
+from clscli.toml import Path, dotted
 
 BACKBONE: Path = ("model", "backbone")
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A component with its checked parameters, waiting for what clscli injects."""
-
-    component: plugins.Component
-    function: Callable[..., Any]
-    parameters: list[Parameter]
-    kwargs: dict[str, Any]
-    builder: dict[str, Any]  # what the builder does with it: see `builder_keys.py`
-    path: Path
-
-    @property
-    def label(self) -> str:
-        """How messages name it: `backbone 'resnet18'`."""
-        return f"{plugins.KINDS[self.component.kind].singular} '{self.component.spec_name}'"
-
-    def takes(self, name: str) -> bool:
-        """Whether the signature asks for an injected parameter."""
-        return any(p.injected and p.name == name for p in self.parameters)
-
-    def has_parameter(self, name: str) -> bool:
-        """Whether a spec may set the parameter."""
-        return any(not p.injected and p.name == name for p in self.parameters)
-
-    def complete_parameters(self) -> dict[str, Any]:
-        """Return all parameters that a spec may set, in plain TOML types, defaults included."""
-        try:
-            return complete(self.parameters, self.kwargs)
-        except SignatureError as error:
-            raise PluginError(f"{self.component} cannot be used in a spec: {error}") from None
-
-    def attribute(self, name: str) -> Any:
-        """Return an attribute of the component, or of the class that it is a partial of; None without it."""
-        function: Any = self.function
-        while isinstance(function, functools.partial) and not hasattr(function, name):
-            function = function.func
-        return getattr(function, name, None)
-
-    def call(self, **injected: Any) -> Any:
-        """Call the component with its parameters, and with those injected values that it asks for."""
-        return self.function(**{k: v for k, v in injected.items() if self.takes(k)}, **self.kwargs)
 
 
 @dataclass(frozen=True)
@@ -79,7 +34,7 @@ class ResolvedSpec:
     spec: Spec
     values: dict[str, Any]  # plain TOML types; loads to itself
     draft: Draft  # for origins
-    components: dict[Path, Bound]
+    components: dict[Path, Bound]  # those within others, too
 
     def problem(self, path: Path, message: str) -> str:
         """Word a problem with the value at `path`: `spec.toml:3: model.head: message`."""
@@ -98,9 +53,21 @@ class ResolvedSpec:
         )
 
     def construct(self, bound: Bound, **injected: Any) -> Any:
-        """Call a component; its own ValueError is a problem of the spec, anything else one of its package."""
+        """Call a component, after those within it; these get the same injected values.
+
+        Unless its attribute `passes_on` has others for them. A component's own ValueError or DataError is a
+        problem of the spec, anything else one of its package.
+        """
+        passed_on: Mapping[str, Any] = {**injected, **(bound.attribute("passes_on") or {})}
+
+        def build(value: Any, _: Path) -> Any:
+            return self.construct(value, **passed_on) if isinstance(value, Bound) else value
+
+        kwargs = {name: map_elements(build, value) for name, value in bound.kwargs.items()}
         try:
-            return bound.call(**injected)
+            return dataclasses.replace(bound, kwargs=kwargs).call(**injected)
+        except DataError as error:
+            raise self.error(bound.path, str(error)) from error
         except ClscliError:
             raise
         except ValueError as error:
@@ -113,8 +80,12 @@ class ResolvedSpec:
         return self.components[path]
 
     def many(self, *path: str) -> list[Bound]:
-        """Return the components at a path that may hold none, one, or a list."""
-        return [bound for at, bound in self.components.items() if at[: len(path)] == path]
+        """Return the components at a path that may hold none, one, or a list; not those within them."""
+        return [
+            bound
+            for at, bound in self.components.items()
+            if at == path or (at[:-1] == path and isinstance(at[-1], int))
+        ]
 
 
 def word_problem(draft: Draft, path: Path, message: str) -> str:
@@ -141,14 +112,7 @@ def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
     except pydantic.ValidationError as error:
         for fault in faults_of(error, draft.values, (), unknown="unknown key"):
             found[fault.path] = _with_hint(draft, fault.path, fault.message)
-    for slot in component_tables(draft.values, needed):
-        name = slot.table.get("type")
-        if not isinstance(name, str):
-            continue
-        try:
-            plugins.resolve(slot.kind, name)
-        except UnknownComponentError as error:
-            found[(*slot.path, "type")] = str(error)
+    found |= {path: str(error) for path, error in unknown_names(draft.values, needed)}
     if spec is not None and not found:
         data = spec.data
         if data.root is None and data.train is None:
@@ -158,6 +122,29 @@ def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
     _raise(draft, found)
     assert spec is not None
     return spec
+
+
+def unknown_names(
+    values: dict[str, Any], needed: Set[Path] = EVERYTHING
+) -> Iterator[tuple[Path, UnknownComponentError]]:
+    """Find the components that no installed package offers, without importing any."""
+    for slot in component_tables(values, needed):
+        yield from _unknown_names(slot)
+
+
+def _unknown_names(slot: Slot) -> Iterator[tuple[Path, UnknownComponentError]]:
+    name = slot.table.get("type")
+    if not isinstance(name, str):
+        return
+    try:
+        component = plugins.resolve(slot.kind, name)
+    except UnknownComponentError as error:
+        yield (*slot.path, "type"), error
+        return
+    # What a table in a table means, only the signature tells: `bind` reads it. Of our own we know it unread.
+    if component.is_core and plugins.KINDS[slot.kind].contract is not None:
+        for inner in inner_tables(slot):
+            yield from _unknown_names(inner)
 
 
 def _with_hint(draft: Draft, path: Path, message: str) -> str:
@@ -174,14 +161,9 @@ def _with_hint(draft: Draft, path: Path, message: str) -> str:
         hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
         return f"unknown key '{path[-1]}' -- {hint}"
     value = draft.get(path)
-    kind = SLOTS.get(path) or SLOTS.get(path[:-1])
-    if kind is not None and isinstance(value, str):
-        name = format_value(value)
-        table_text = f"{{ type = {name} }}"
-        wanted = "list" if message.startswith("must be a list,") else "table"
-        shown = f"[{table_text}]" if wanted == "list" else table_text
-        return f"must be a {wanted}, got {name} -- write {dotted(path)} = {shown}"
-    return message
+    if value == [] and path in SLOTS:
+        return f"must be at least one {plugins.KINDS[SLOTS[path]].singular}, got []"
+    return with_example(message, path, value) if path in SLOTS or path[:-1] in SLOTS else message
 
 
 def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> ResolvedSpec:
@@ -191,77 +173,25 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
     Raises PluginError for a component that cannot be used, SpecError with all problems of parameters.
     """
     found: dict[Path, str] = {}
-    backbone, problems = _bind(draft, BACKBONE, "backbones", draft.get(BACKBONE))
+    backbone, problems = bind(draft, BACKBONE, "backbones", draft.get(BACKBONE))
     if not problems:
         draft = advised(draft, backbone)
     values = copy.deepcopy(draft.values)
     spec = Spec.model_validate_json(pydantic_core.to_json(values))
     if spec.data.root is not None:
-        values["data"]["root"] = _absolute(spec.data.root, draft.origin(("data", "root")))
+        values["data"]["root"] = absolute(spec.data.root, draft.origin(("data", "root")))
     if spec.train.init_from is not None:
-        values["train"]["init_from"] = _absolute(spec.train.init_from, draft.origin(("train", "init_from")))
+        values["train"]["init_from"] = absolute(spec.train.init_from, draft.origin(("train", "init_from")))
     components: dict[Path, Bound] = {}
     for slot in component_tables(values, needed):
-        bound, problems = _bind(draft, slot.path, slot.kind, slot.table)
+        bound, problems = bind(draft, slot.path, slot.kind, slot.table)
         found.update(problems)
-        components[slot.path] = bound
-        whole = _complete(bound)
+        components.update((one.path, one) for one in bound.walk())
+        whole = bound.table()
         slot.table.clear()
         slot.table.update(whole)
     _raise(draft, found)
     return ResolvedSpec(spec, _ordered(values), draft, components)
-
-
-def _bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[Bound, dict[Path, str]]:
-    component = plugins.resolve(kind, table["type"])
-    function = plugins.load(component)
-    try:
-        parameters = read_parameters(function, plugins.KINDS[kind].injected)
-    except SignatureError as error:
-        raise PluginError(f"{component} cannot be used in a spec: {error}") from None
-    keys = builder_keys(kind, parameters)
-    given = {k: v for k, v in table.items() if k != "type" and k not in keys}
-    label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
-    kwargs, faults = check(parameters, given, f"{label} has no parameter", also=list(keys))
-    found = {(*path, *fault.path): fault.message for fault in faults}
-    builder: dict[str, Any] = {}
-    for name, key in keys.items():
-        if name in table:
-            builder[name], faults = key.check(table[name])
-            found.update({(*path, name, *fault.path): fault.message for fault in faults})
-    weights = builder.get("pretrained")
-    if isinstance(weights, str) and _is_path(weights):
-        builder["pretrained"] = _absolute(weights, draft.origin((*path, "pretrained")))
-    kwargs = {key: _anchor(value, draft.origin((*path, key))) for key, value in kwargs.items()}
-    return Bound(component, function, parameters, kwargs, builder, path), found
-
-
-def _is_path(text: str) -> bool:
-    """Tell a file of weights from the name of published ones and from a URL."""
-    return "://" not in text and ("/" in text or "\\" in text or FilePath(text).suffix != "")
-
-
-def _anchor(value: Any, origin: Origin) -> Any:
-    """Make the paths in a checked value absolute."""
-    if isinstance(value, FilePath):
-        return FilePath(_absolute(str(value), origin))
-    if type(value) in (list, tuple):
-        return type(value)(_anchor(element, origin) for element in value)
-    return value
-
-
-def _absolute(path: str, origin: Origin) -> str:
-    """Make a path absolute: one in a spec file is relative to that file's folder, as with `extends`."""
-    try:
-        expanded = FilePath(path).expanduser()
-    except RuntimeError:  # `~name` of nobody: a name like any other
-        expanded = FilePath(path)
-    return str((origin.folder or FilePath.cwd()) / expanded)
-
-
-def _complete(bound: Bound) -> dict[str, Any]:
-    """Write a component's table with all its defaults."""
-    return {"type": bound.component.spec_name, **bound.builder, **bound.complete_parameters()}
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,19 +11,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from clscli.signature import ComponentTable
 from clscli.toml import Path
 
 
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ComponentTable(BaseModel):
-    """A component by name, and its parameters."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    type: str
 
 
 class DataTable(_Table):
@@ -36,7 +29,10 @@ class DataTable(_Table):
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)]
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    sampler: ComponentTable
+    check_headers: bool  # of every picture, before the run
     on_bad_image: Literal["error", "skip"]
+    scaled_decode: bool  # large JPEGs at 1/2, 1/4 or 1/8, where the first transform needs no more of them
 
     @property
     def images_per_batch(self) -> int:
@@ -83,8 +79,9 @@ class TrainTable(_Table):
 
     epochs: Annotated[int, Field(ge=1)]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
-    compile: Literal["auto"] | bool
+    compile: Literal["auto"] | bool  # "auto" does so in a long run of one process; of several, true alone does
     deterministic: bool
+    strategy: Literal["ddp", "fsdp"]  # of several processes: a replica for each, or a part of one model
     sync_batch_norm: bool  # statistics over the slices of all processes, on CUDA
     accumulation_steps: Annotated[int, Field(ge=1)]
     clip_grad_norm: _Limit = None
@@ -117,6 +114,7 @@ SLOTS: dict[Path, str] = {
     ("data", "train"): "datasets",
     ("data", "val"): "datasets",
     ("data", "test"): "datasets",
+    ("data", "sampler"): "samplers",
     ("transforms", "train"): "transforms",
     ("transforms", "eval"): "transforms",
     ("transforms", "batch"): "batch_transforms",
@@ -154,9 +152,19 @@ def component_tables(values: dict[str, Any], needed: Set[Path] = EVERYTHING) -> 
         value: Any = values
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, dict):
-            yield Slot(path, kind, value)
-        elif isinstance(value, list):
-            for index, table in enumerate(value):
-                if isinstance(table, dict):
-                    yield Slot((*path, index), kind, table)
+        yield from _tables_at(path, kind, value)
+
+
+def inner_tables(slot: Slot) -> Iterator[Slot]:
+    """Walk over the tables with a `type` in a component's table, taken for components of the same kind."""
+    for key, value in slot.table.items():
+        yield from (inner for inner in _tables_at((*slot.path, key), slot.kind, value) if "type" in inner.table)
+
+
+def _tables_at(path: Path, kind: str, value: Any) -> Iterator[Slot]:
+    if isinstance(value, dict):
+        yield Slot(path, kind, value)
+    elif isinstance(value, list):
+        for index, table in enumerate(value):
+            if isinstance(table, dict):
+                yield Slot((*path, index), kind, table)

@@ -217,6 +217,14 @@ def test_the_head_of_the_source(model, weights, head, classes):
     assert model("w.pth").lines[1:] == [f"backbone 'resnet18': head replaced: {classes} -> 2 classes"]
 
 
+def test_a_head_of_as_many_classes_is_not_taken_for_one_of_the_same(model, weights):
+    del weights["fc.weight"], weights["fc.bias"]
+    torch.save(weights | {"head.fc.weight": torch.zeros(2, 32), "head.fc.bias": torch.zeros(2)}, "w.pth")
+    assert model("w.pth").lines[1:] == [
+        "backbone 'resnet18': head not loaded: nothing says that its 2 classes are these"
+    ]
+
+
 def test_what_is_neither_of_the_backbone_nor_of_a_head(model, weights):
     torch.save(weights | {"head.norm": torch.zeros(3), "extra.weight": torch.zeros(3, 3)}, "w.pth")
     assert model("w.pth").lines[1:] == [

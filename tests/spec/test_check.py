@@ -78,6 +78,7 @@ def structure(source, **options):
          "2: transforms.normalize.std.0: must be greater than 0.0, got 0"),
         ("[transforms]\nnormalize = { mean = [], std = [1] }",
          "2: transforms.normalize.mean: must have at least 1 elements, got []"),
+        ("[model]\nloss = []", "2: model.loss: must be at least one loss, got []"),
         ("hooks = { type = 'early_stopping' }", '1: hooks: must be a list, got { type = "early_stopping" }'),
         ("[[hooks]]\ntype = 'early_stopping'\n[[hooks]]\ntype = 'nosuch:x'",
          "4: hooks.1.type: hook 'nosuch:x' needs the package 'nosuch', which is not installed -- "

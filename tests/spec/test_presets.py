@@ -8,7 +8,7 @@ import pytest
 
 import clscli
 import clscli.presets
-from clscli.data.loader import num_batches
+from clscli.data.order import num_batches
 from clscli.engine.schedules import build_schedule
 from clscli.presets import preset_names, preset_text, preset_title
 from clscli.spec import load_spec, render_spec

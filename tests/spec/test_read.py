@@ -327,7 +327,7 @@ def test_a_relative_path_in_a_component(tmp_path):
     write("specs/spec.toml", '[data.train]\ntype = "folder"\nroot = "photos"\n')
     spec = load_spec("specs/spec.toml")
     assert spec.values["data"]["train"]["root"] == str(tmp_path / "specs" / "photos")
-    assert spec.one("data", "train").kwargs["root"] == tmp_path / "specs" / "photos"
+    assert spec.one("data", "train").kwargs["root"] == str(tmp_path / "specs" / "photos")
 
 
 @pytest.mark.parametrize("wanted", [True, "IMAGENET1K_V1", "https://example.org/a.pth", "file:///a/b.pth"])
