@@ -1,0 +1,106 @@
+"""torchvision's transforms that change how much of the image is seen, or in what size."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+from torchvision.transforms import InterpolationMode, v2
+
+from clscli.data.transforms.fields import (
+    Fill,
+    HeightAndWidth,
+    Interpolation,
+    PaddingMode,
+    Pair,
+    Probability,
+    Size,
+    check_range,
+)
+from clscli.models.fields import Count
+
+
+def random_crop(
+    *,
+    size: Size | HeightAndWidth = 32,
+    padding: Count = 0,
+    fill: Fill = 0,
+    padding_mode: PaddingMode = "constant",
+) -> nn.Module:
+    """Pad the image by `padding` pixels on each side, then cut out a random part of a size.
+
+    `size` is a square's, or height and width. An image smaller than that is padded further.
+    """
+    crop: nn.Module = v2.RandomCrop(
+        size, padding=padding or None, pad_if_needed=True, fill=fill, padding_mode=padding_mode
+    )
+    return crop
+
+
+def pad(
+    *,
+    padding: Count | Annotated[list[Count], Field(min_length=4, max_length=4)] = 4,
+    fill: Fill = 0,
+    padding_mode: PaddingMode = "constant",
+) -> nn.Module:
+    """Pad the image by a number of pixels on all sides, or by four: left, top, right and bottom."""
+    padded: nn.Module = v2.Pad(padding, fill=fill, padding_mode=padding_mode)
+    return padded
+
+
+def random_zoom_out(*, side_range: Pair = (1.0, 4.0), fill: Fill = 0, p: Probability = 0.5) -> nn.Module:
+    """Place the image somewhere on a plain ground that is larger, with probability `p`.
+
+    The ground's sides are the image's times a factor from `side_range`: let a transform to a fixed size follow.
+    """
+    check_range("side_range", side_range, least=1)
+    zoom: nn.Module = v2.RandomZoomOut(fill=fill, side_range=side_range, p=p)
+    return zoom
+
+
+def random_resize(
+    *, min_size: Size = 256, max_size: Size = 480, interpolation: Interpolation = "bilinear"
+) -> nn.Module:
+    """Resize the shorter side to a random number of pixels from `min_size` to `max_size`, with antialiasing.
+
+    As VGG and ResNet were trained, a `random_crop` to a fixed size following.
+    """
+    if max_size < min_size:
+        raise ValueError(f"max_size must be at least min_size, which is {min_size}, got {max_size}")
+    # torchvision leaves the upper bound out.
+    mode = InterpolationMode(interpolation)
+    resize: nn.Module = v2.RandomResize(min_size, max_size + 1, interpolation=mode, antialias=True)
+    return resize
+
+
+def random_shortest_size(
+    *,
+    min_size: Annotated[list[Size], Field(min_length=1)] = [256, 320, 384, 448],  # noqa: B006 -- never changed
+    max_size: Size | None = None,
+    interpolation: Interpolation = "bilinear",
+) -> nn.Module:
+    """Resize the shorter side to one of these numbers of pixels at random, with antialiasing.
+
+    Where the longer side would then exceed `max_size`, it is brought to that instead.
+    """
+    mode = InterpolationMode(interpolation)
+    resize: nn.Module = v2.RandomShortestSize(min_size, max_size, interpolation=mode, antialias=True)
+    return resize
+
+
+def scale_jitter(
+    *,
+    target_size: HeightAndWidth = [224, 224],  # noqa: B006 -- never changed
+    scale_range: Pair = (0.1, 2.0),
+    interpolation: Interpolation = "bilinear",
+) -> nn.Module:
+    """Resize the image to fit `target_size`, height and width, times a random factor, with antialiasing.
+
+    Proportions are kept and the factor is drawn from `scale_range`: let a `random_crop` to a fixed size follow,
+    which pads what is too small. Ghiasi et al., "Simple copy-paste is a strong data augmentation", 2021.
+    """
+    check_range("scale_range", scale_range, least=0.01)
+    mode = InterpolationMode(interpolation)
+    jitter: nn.Module = v2.ScaleJitter(tuple(target_size), scale_range, interpolation=mode, antialias=True)
+    return jitter
