@@ -8,6 +8,8 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
@@ -26,14 +28,18 @@ def seeded(*purpose: int | str) -> Iterator[None]:
 
     For third-party code that knows only the global generators. Of torch, only the CPU generator is touched.
     """
-    seed = seed_for(*purpose)
+    with preserved():
+        _seed(*purpose)
+        yield
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Put the global generators, and what `current_draw` says, back at the end."""
+    draw = _current_draw.get()
     torch_state, python_state = torch.default_generator.get_state(), random.getstate()
     numpy = _numpy_random()
     numpy_state = numpy.get_state() if numpy is not None else None
-    torch.default_generator.manual_seed(seed)
-    random.seed(seed)
-    if numpy is not None:
-        numpy.seed(seed % 2**32)
     try:
         yield
     finally:
@@ -41,6 +47,54 @@ def seeded(*purpose: int | str) -> Iterator[None]:
         random.setstate(python_state)
         if numpy is not None:
             numpy.set_state(numpy_state)
+        _current_draw.set(draw)
+
+
+def _seed(*purpose: int | str) -> None:
+    seed = seed_for(*purpose)
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    if (numpy := _numpy_random()) is not None:
+        numpy.seed(seed % 2**32)
+
+
+@dataclass(frozen=True)
+class CurrentDraw:
+    """Which sample is being augmented, in which epoch of a run with which seed, and how often it was in it."""
+
+    seed: int
+    epoch: int
+    index: int
+    repeat: int = 0
+
+
+_NO_DRAW = CurrentDraw(0, 0, 0)
+_current_draw = ContextVar("current_draw", default=_NO_DRAW)
+
+
+@contextmanager
+def augmenting(seed: int, epoch: int, index: int, repeat: int = 0) -> Iterator[None]:
+    """Draw as is right for one sample in one epoch, see `seeded`; transforms may ask which it is."""
+    with preserved():
+        augment_as(seed, epoch, index, repeat)
+        yield
+
+
+def augment_as(seed: int, epoch: int, index: int, repeat: int = 0) -> None:
+    """Begin to draw as is right for one sample in one epoch, within `preserved`.
+
+    Putting the generators back takes twenty times as long as this: once for a batch is enough.
+    """
+    _current_draw.set(CurrentDraw(seed, epoch, index, repeat))
+    _seed(seed, "augment", epoch, index, *[repeat] * bool(repeat))
+
+
+def current_draw() -> CurrentDraw:
+    """Return which sample is being augmented: what `augmenting` was given; zeros outside of it.
+
+    For transforms that depend on the epoch, not on chance alone.
+    """
+    return _current_draw.get()
 
 
 def _numpy_random() -> ModuleType | None:

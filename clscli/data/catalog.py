@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
 
 from clscli.data.datasets.folder import Folder
-from clscli.data.decode import UnreadableImageError, check_header
-from clscli.data.layout import find_splits, other_folders
+from clscli.data.datasets.wrappers import has_repeats, innermost
+from clscli.data.layout import as_root, find_splits, other_folders
 from clscli.data.samples import Dataset
-from clscli.data.split import Manifest, View, part, read_manifest, stratified_split, whole
+from clscli.data.split import PARTS, View, part, read_manifest, stratified_split, whole
 from clscli.errors import DataError
 from clscli.reports.text import list_some
-from clscli.spec import ResolvedSpec
+from clscli.spec import Bound, ResolvedSpec
 
 log = logging.getLogger("clscli")
 
@@ -28,8 +30,17 @@ class TrainingData:
     train: View
     val: View
     classes: list[str]
-    manifest: Manifest | None  # set when val was split off from train
+    parts: Tensor | None  # the division of the training pictures, when val was split off from them
     notes: list[str] = field(default_factory=list)  # what a user should know about the pictures
+    skipped: list[Skipped] = field(default_factory=list)  # what is in neither, as it cannot be read
+
+
+class Skipped(NamedTuple):
+    """A picture that a run leaves out."""
+
+    path: str  # as `View.key` names it
+    split: str
+    reason: str
 
 
 def open_training_data(spec: ResolvedSpec, run: Path | None = None) -> TrainingData:
@@ -53,9 +64,8 @@ def _pair(
     spec: ResolvedSpec, train: Dataset, val: Dataset | None, run: Path | None, notes: list[str]
 ) -> TrainingData:
     classes = list(train.classes)
-    if len(classes) < 2:
-        found = f"one class, {classes[0]!r}" if classes else "no class"
-        raise DataError(f"found {found} -- a classifier needs at least two")
+    if len(classes) == 1:
+        raise DataError(f"found one class, {classes[0]!r} -- a classifier needs at least two")
     if val is not None:
         try:
             view = whole(val, classes, "the validation pictures")
@@ -63,18 +73,23 @@ def _pair(
             raise spec.error(_named_at(spec, "val"), str(error)) from None
         if missing := _missing_classes(view):
             notes.append(f"no validation pictures of: {missing}")
-        return TrainingData(View(train, range(len(train)), classes), view, classes, None, notes)
-    manifest = _division(spec, train, run)
-    views = [part(train, manifest, split, classes) for split in ("train", "val")]
+        return TrainingData(whole(train, classes, "the training pictures"), view, classes, None, notes)
+    parts = _division(spec, train, run)
+    views = [part(train, parts, split, classes) for split in PARTS]
     if not all(len(view) for view in views):
         raise DataError("too few pictures to split off validation pictures -- every class has only one")
-    return TrainingData(views[0], views[1], classes, manifest, notes)
+    return TrainingData(views[0], views[1], classes, parts, notes)
 
 
-def _division(spec: ResolvedSpec, train: Dataset, run: Path | None) -> Manifest:
+def _division(spec: ResolvedSpec, train: Dataset, run: Path | None) -> Tensor:
     """Return which samples are for training and which for validation, as a run saved it or as the spec says."""
+    if has_repeats(train):
+        raise DataError(
+            "shows pictures several times, so none can be split off for validation -- write data.val, "
+            "or divide the pictures first, with a kfold in it"
+        )
     if run is not None and (run / MANIFEST).is_file():
-        return read_manifest(run / MANIFEST)
+        return read_manifest(run / MANIFEST, train)
     return stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
 
 
@@ -82,29 +97,37 @@ def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
     """Open the data sets of the spec: by the folders of `root`, or as `train`, `val` and `test` say."""
     root = spec.values["data"].get("root")
     if root is not None:
-        splits = find_splits(Path(root)) or {"train": Path(root)}
+        splits = find_splits(as_root(root)) or {"train": as_root(root)}
         if "train" not in splits:
-            names = " and ".join(path.name for path in splits.values())
+            names = " and ".join(Path(path).name for path in splits.values())
             raise DataError(f"{root}: has the folder {names}, but no folder 'train'")
         return {split: Folder(split, root=path) for split, path in splits.items()}
     found: dict[str, Dataset] = {}
     for split in ("train", "val", "test"):
         for bound in spec.many("data", split):
-            try:
-                found[split] = spec.construct(bound, split=split)
-            except DataError as error:
-                raise spec.error(bound.path, str(error)) from error
+            found[split] = spec.construct(bound, split=split)
+    train = spec.one("data", "train")
+    if "val" not in found and _divides_itself(train):
+        found["val"] = spec.construct(train, split="val")
     return found
+
+
+def _divides_itself(bound: Bound) -> bool:
+    """Tell whether a data set, or all that it is made of, can be opened for training and for validation."""
+    if bound.attribute("divides_itself"):
+        return True
+    within = [inner for inner in bound.within if inner.component.kind == "datasets"]
+    return bool(within) and all(map(_divides_itself, within))
 
 
 def _notes(spec: ResolvedSpec, found: dict[str, Dataset]) -> list[str]:
     notes = []
     root = spec.values["data"].get("root")
-    splits = find_splits(Path(root)) if root is not None else {}
-    ignored = other_folders(Path(root), splits) if splits else []
+    splits = find_splits(as_root(root)) if root is not None else {}
+    ignored = other_folders(as_root(root), splits) if splits else []
     if ignored:
         notes.append(f"not read, beside the split folders: {', '.join(ignored)}")
-    for dataset in found.values():
+    for dataset in (inner for opened in found.values() for inner in innermost(opened)):
         if not isinstance(dataset, Folder):
             continue
         if dataset.skipped:
@@ -151,24 +174,3 @@ def _open_split(spec: ResolvedSpec, split: str, classes: list[str], root: Path |
     if not len(view):
         raise DataError(f"none of the pictures are left that training put into the split '{split}'")
     return view
-
-
-def find_unreadable(view: View) -> dict[int, str]:
-    """Open every picture's header; return index -> reason of those that cannot be read.
-
-    This costs a few per cent of decoding and finds what is empty, missing or no picture before a run starts.
-    """
-
-    def reasons(indices: range) -> dict[int, str]:
-        found = {}
-        for index in indices:
-            try:
-                check_header(view[index].source)
-            except UnreadableImageError as error:
-                found[index] = str(error)
-        return found
-
-    size = 256  # a task for every picture would take more memory than its name
-    chunks = [range(len(view))[start : start + size] for start in range(0, len(view), size)]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return {index: text for found in pool.map(reasons, chunks) for index, text in found.items()}

@@ -13,13 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-Source = str | Path | bytes | Image.Image
+from clscli.data import remote
+from clscli.data.canonical import to_rgb, upright, upright_size
+from clscli.locations import is_url
+
+# A path, a URL that fsspec knows, an encoded picture, a Pillow image, or pixels `uint8 (3 or 1, H, W)`.
+Source = str | Path | bytes | Image.Image | Tensor
 
 
 class UnreadableImageError(Exception):
@@ -69,7 +74,7 @@ _silence = _Silence()
 
 
 @contextmanager
-def _reading() -> Iterator[None]:
+def reading() -> Iterator[None]:
     """Put whatever Pillow raises into words: as UnreadableImageError."""
     try:
         with _silence:
@@ -90,12 +95,16 @@ def _reading() -> Iterator[None]:
 
 
 def decode(source: Source) -> Tensor:
-    """Read a picture, from a path, encoded bytes or a Pillow image, as a `uint8` tensor `(3, H, W)`.
+    """Read a picture as a `uint8` tensor `(3, H, W)`.
 
     Raises UnreadableImageError with the reason.
     """
-    with _reading():
-        return _pixels(_to_rgb(_upright(_open(source))))
+    with reading():
+        if isinstance(source, Tensor):
+            return with_three_channels(source)
+        with opened(source) as image:
+            image.load()
+        return pixels_of(to_rgb(upright(image)))
 
 
 # How a whole file of these formats ends, but for what some cameras write behind it.
@@ -103,18 +112,44 @@ _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL_BYTES = 1024
 
 
-def check_header(source: Source) -> None:
-    """Read just enough of a picture to know its format and size, and whether its end is missing.
+def check_header(source: str | Path | bytes | Image.Image) -> tuple[int, int]:
+    """Read just enough of a picture to know its format, and whether its end is missing; return (height, width).
 
-    Decodes only where the end looks wrong. Raises UnreadableImageError.
+    The size is that of the upright picture. Decodes only where the end looks wrong. Raises
+    UnreadableImageError.
     """
-    if isinstance(source, Image.Image):
-        return
-    with _reading():
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    with reading():
+        if isinstance(source, Image.Image):
+            return upright_size(source)
+        with opened(source) as image:
             end = _ENDS.get(image.format or "", b"")
+            # In search of metadata behind the pixels, where hardly any are, Pillow would decode a whole PNG.
+            may_be_turned = image.format != "PNG" or "exif" in image.info
+            size = upright_size(image) if may_be_turned else (image.height, image.width)
         if end not in _tail(source):
             decode(source)
+        return size
+
+
+class Encoded(NamedTuple):
+    """A picture as its file has it: all bytes, and of the header the format and Pillow's name of the mode."""
+
+    content: bytes
+    form: str
+    mode: str
+
+
+def read_encoded(source: str | Path | bytes) -> Encoded:
+    """Read a picture's file without decoding it. Raises UnreadableImageError with the reason."""
+    with reading():
+        if isinstance(source, bytes):
+            content = source
+        elif isinstance(source, str) and is_url(source):
+            content = remote.read_bytes(source)
+        else:
+            content = Path(source).read_bytes()
+        with opened(content) as image:
+            return Encoded(content, image.format or "unknown", image.mode)
 
 
 def _tail(source: str | Path | bytes) -> bytes:
@@ -125,64 +160,36 @@ def _tail(source: str | Path | bytes) -> bytes:
         return file.read()
 
 
-def _open(source: Source) -> Image.Image:
+@contextmanager
+def opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
+    """Open a picture without decoding it; it can be used on after `load`."""
     if isinstance(source, Image.Image):
-        return source.copy()
+        yield source.copy()
+        return
+    if isinstance(source, str) and is_url(source):
+        source = remote.read_bytes(source)
     with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        image.load()
-        return image
+        yield image
 
 
-# What an orientation in the metadata asks for; 1 is upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+def with_three_channels(pixels: Tensor) -> Tensor:
+    """Check and copy pixels that a data set holds: a transform may write into what it gets."""
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[0] not in (1, 3):
+        found = f"{pixels.dtype} {tuple(pixels.shape)}"
+        raise UnreadableImageError(f"pixels must be a tensor uint8 (3 or 1, H, W), not {found}")
+    refuse_empty(pixels.shape[1], pixels.shape[2])
+    return pixels.expand(3, -1, -1).clone()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its metadata say.
-
-    Not by Pillow's `exif_transpose`, which also writes the metadata anew and fails where they are damaged.
-    """
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # metadata that cannot be read say nothing; the pixels may still be whole
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB; what is transparent shows white, as it does on a page."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # 16 bits a pixel; Pillow's own conversion would cut at 255 instead of scaling.
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    elif image.mode == "F":
-        low, high = cast("tuple[float, float]", image.getextrema())
-        if low >= 0 and high <= 1:  # floats in [0, 1] are scaled, others are cut
-            image = image.point(lambda value: value * 255)
-        image = image.convert("L")
-    elif image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        if image.mode == "La":  # which Pillow converts to nothing else
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def _pixels(image: Image.Image) -> Tensor:
-    """Copy the pixels out of a Pillow image; the tensor is a channels-last view `(3, H, W)`."""
-    width, height = image.size
+def refuse_empty(height: int, width: int) -> None:
+    """Raise UnreadableImageError for a picture without pixels."""
     if not width * height:
         raise UnreadableImageError(f"has no pixels: {width} x {height}")
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """Copy the pixels out of a Pillow image; the tensor is a channels-last view `(3, H, W)`."""
+    width, height = image.size
+    refuse_empty(height, width)
     flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
     return flat.view(height, width, 3).permute(2, 0, 1)

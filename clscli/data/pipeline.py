@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clscli.data.decode import UnreadableImageError, decode
-from clscli.data.loader import Transform, apply
+from clscli.data.decode import UnreadableImageError
+from clscli.data.read import apply, read
+from clscli.data.region import RegionTransform, take
 from clscli.data.split import View
+from clscli.data.transforms.contract import Transform
 from clscli.errors import PluginError, describe
-from clscli.seeds import seeded
+from clscli.seeds import augmenting, seeded
 from clscli.spec import ResolvedSpec
 
 # Neither square nor a multiple of anything, so that a mixed-up height and width cannot go unnoticed.
@@ -50,6 +52,10 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
                 bound.path,
                 f"{bound.label} is random -- in evaluation every picture must look the same every time",
             )
+        if isinstance(transform, RegionTransform) and not _keeps_its_word(transform, image, result):
+            raise PluginError(
+                f"{bound.component} breaks its contract: its region differs from what calling it returns"
+            )
         image = result
     return transforms
 
@@ -59,7 +65,7 @@ def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int,
     with seeded(0):
         for index in range(len(view)):
             try:
-                channels, height, width = apply(transforms, decode(view[index].source)).shape
+                channels, height, width = read(view[index].source, transforms, scaled_decode=True).shape
                 return channels, height, width
             except UnreadableImageError:
                 continue
@@ -71,10 +77,23 @@ def _noise() -> Tensor:
     return torch.randint(0, 256, _TRIAL_SHAPE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def _is_random(transform: Transform, image: Tensor) -> bool:
-    def draw(seed: int) -> Tensor:
-        with seeded(seed):
-            return transform(image.clone())  # a transform may write into its input
+def _keeps_its_word(transform: RegionTransform, image: Tensor, result: Tensor) -> bool:
+    """Tell whether a transform's region, drawn with the same numbers, is what it returned."""
+    with seeded(0):
+        return torch.equal(take(image, transform.region(image.shape[1], image.shape[2])), result)
 
-    first = draw(0)
-    return any(not torch.equal(first, draw(seed)) for seed in range(1, _TRIAL_DRAWS))
+
+def _is_random(transform: Transform, image: Tensor) -> bool:
+    with augmenting(0, 0, 0):
+        state = torch.get_rng_state()
+        first = transform(image.clone())  # a transform may write into its input
+        has_drawn = not torch.equal(torch.get_rng_state(), state)
+    # What it does but rarely, or not to noise, as autocontrast, is seen from its probability.
+    if has_drawn and isinstance(p := getattr(transform, "p", None), float) and 0 < p < 1:
+        return True
+
+    def differs(epoch: int) -> bool:
+        with augmenting(0, epoch, 0):
+            return not torch.equal(first, transform(image.clone()))
+
+    return any(differs(epoch) for epoch in range(1, _TRIAL_DRAWS))

@@ -1,67 +1,103 @@
-"""Views of a data set: some of its samples, with targets that follow the model's classes."""
+"""Views of a data set: some of its samples, with targets that follow the model's classes.
+
+What there is of each sample is held in arrays: a data set may have ten million.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import os
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from clscli.data.samples import Dataset, Sample, targets_of
 from clscli.errors import DataError
 from clscli.seeds import seed_for
 
-Manifest = dict[str, str]  # a sample's key -> "train" or "val"
+# The parts of a division: `int8 (N,)`, for each sample an index into this, or -1 where it is in no part.
+PARTS = ("train", "val")
+NO_PART = -1
 
 _UNKNOWN = -1  # the target of a class that the model does not have; no view keeps it
+_CHUNK = 1 << 16  # samples whose numbers are Python's at one time
 
 
 class View:
-    """Show some samples of a data set, with each target translated into an index of `classes`."""
+    """Show some samples of a data set, with each target translated into an index of `classes`.
 
-    def __init__(self, dataset: Dataset, indices: Iterable[int], classes: list[str]) -> None:
+    `targets` is `int64 (N,)`. `sizes` is `int32 (N, 2)`: height and width of every picture, upright, and zeros
+    where nobody has looked; None before somebody has.
+    """
+
+    def __init__(
+        self, dataset: Dataset, indices: Iterable[int] | Tensor, classes: list[str], sizes: Tensor | None = None
+    ) -> None:
+        if not isinstance(indices, Tensor):
+            indices = torch.from_numpy(np.fromiter(indices, np.int64))
         positions = {name: i for i, name in enumerate(classes)}
+        translate = torch.tensor([positions.get(name, _UNKNOWN) for name in dataset.classes])
         self.dataset = dataset
         self.classes = classes
-        self._translate = [positions.get(name, _UNKNOWN) for name in dataset.classes]
-        self._indices = array("q", indices)
-        own = targets_of(dataset)
-        self.targets = array("q", (self._translate[own[i]] for i in self._indices))
+        self.sizes = sizes
+        self.targets = translate[_targets(dataset)[indices]]
+        self._indices = indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.dataset[self._indices[index]].source, self.targets[index])
+        return Sample(self.dataset[int(self._indices[index])].source, int(self.targets[index]))
 
     def key(self, index: int) -> str:
         """Name a sample independently of where the data set lies."""
-        return sample_key(self.dataset, self._indices[index])
+        return sample_key(self.dataset, int(self._indices[index]))
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all samples."""
+        for number in _numbers(self._indices):
+            yield sample_key(self.dataset, number)
 
     def fingerprint(self) -> str:
         """Return a short text that changes with the samples' names, classes and order."""
         digest = hashlib.blake2b(digest_size=16)
-        for index, target in enumerate(self.targets):
-            digest.update(f"{self.key(index)}/{self.classes[target]}\n".encode(errors="surrogateescape"))
+        for key, target in zip(self.keys(), _numbers(self.targets), strict=True):
+            digest.update(f"{key}/{self.classes[target]}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
-    def without(self, bad: set[int]) -> View:
+    def without(self, bad: Iterable[int]) -> View:
         """Return the view less some of its samples, by index."""
-        return View(self.dataset, (n for i, n in enumerate(self._indices) if i not in bad), self.classes)
+        kept = torch.ones(len(self), dtype=torch.bool)
+        kept[list(bad)] = False
+        sizes = self.sizes[kept] if self.sizes is not None else None
+        return View(self.dataset, self._indices[kept], self.classes, sizes)
 
     @property
     def class_counts(self) -> tuple[int, ...]:
         """Number of samples of every class."""
-        counts = [0] * len(self.classes)
-        for target in self.targets:
-            counts[target] += 1
-        return tuple(counts)
+        return tuple(torch.bincount(self.targets, minlength=len(self.classes)).tolist())
+
+
+def _targets(dataset: Dataset) -> Tensor:
+    return torch.from_numpy(np.array(targets_of(dataset), dtype=np.int64))
+
+
+def _numbers(values: Tensor) -> Iterator[int]:
+    """Go through a tensor's values; `tolist` of millions of them takes more memory than they do."""
+    for start in range(0, len(values), _CHUNK):
+        yield from values[start : start + _CHUNK].tolist()
 
 
 def sample_key(dataset: Dataset, index: int) -> str:
-    """Name a sample by its path below the data set's root; by its number when it is not a file."""
+    """Name a sample as its data set does, else by its path below the root; by its number when it is no file."""
+    name = getattr(dataset, "name", None)
+    if callable(name):
+        return str(name(index))
     source = dataset[index].source
     if not isinstance(source, str | Path):
         return f"#{index}"
@@ -77,7 +113,7 @@ def whole(dataset: Dataset, classes: list[str], where: str) -> View:
     unknown = [name for name in dataset.classes if name not in set(classes)]
     if unknown:
         raise _unknown_classes(unknown, classes, where)
-    return View(dataset, range(len(dataset)), classes)
+    return View(dataset, torch.arange(len(dataset)), classes)
 
 
 def _unknown_classes(unknown: list[str], classes: list[str], where: str) -> DataError:
@@ -86,56 +122,82 @@ def _unknown_classes(unknown: list[str], classes: list[str], where: str) -> Data
     return DataError(f"{where}: has classes that the model does not know: {names} (it knows {known})")
 
 
-def stratified_split(dataset: Dataset, fraction: float, seed: int) -> Manifest:
-    """Divide a data set into train and val, every class by the same fraction.
+def stratified_split(dataset: Dataset, fraction: float, seed: int) -> Tensor:
+    """Divide a data set into train and val, every class by the same fraction; see `PARTS`.
 
-    Whether a sample goes to val depends on the seed and its own key, not on its neighbours' order, and every
-    class of two or more samples has at least one on each side.
+    Whether a sample goes to val depends on the seed and its own key, not on its neighbours' order, samples of
+    one key stay together, and every class of two or more samples has at least one on each side.
     """
-    targets = targets_of(dataset)
-    members: list[list[str]] = [[] for _ in dataset.classes]
-    for index in range(len(dataset)):
-        members[targets[index]].append(sample_key(dataset, index))
-    manifest: Manifest = {}
-    for keys in members:
-        keys.sort(key=lambda key: seed_for(seed, "split", key))
-        num_val = min(max(1, round(len(keys) * fraction)), len(keys) - 1)
-        manifest.update({key: "val" if i < num_val else "train" for i, key in enumerate(keys)})
-    return manifest
+    targets = _targets(dataset).numpy()
+    keys = (sample_key(dataset, index) for index in range(len(dataset)))
+    ranks = np.fromiter((seed_for(seed, "split", key) for key in keys), np.int64, len(dataset))
+    order = np.lexsort((ranks, targets))  # by class, and within each by rank
+
+    counts = np.bincount(targets, minlength=len(dataset.classes))
+    starts = np.cumsum(counts) - counts
+    num_val = np.array([min(max(1, round(int(n) * fraction)), int(n) - 1) for n in counts])
+
+    owner, rank, positions = targets[order], ranks[order], np.arange(len(order))
+    is_last = np.append((owner[1:] != owner[:-1]) | (rank[1:] != rank[:-1]), True)[: len(order)]
+    last = np.minimum.accumulate(np.where(is_last, positions, len(order))[::-1])[::-1]  # of the same key
+    is_val = last - starts[owner] < num_val[owner]
+    parts = np.empty(len(order), np.int8)
+    parts[order] = np.where(is_val, PARTS.index("val"), PARTS.index("train"))
+    return torch.from_numpy(parts)
 
 
-def part(dataset: Dataset, manifest: Manifest, split: str, classes: list[str]) -> View:
-    """View the samples that a manifest puts into a split; samples that it does not know are left out.
+def part(dataset: Dataset, parts: Tensor, split: str, classes: list[str]) -> View:
+    """View the samples that a division puts into a split.
 
     Raises DataError naming the classes of chosen samples that are not among `classes`.
     """
-    chosen = [i for i in range(len(dataset)) if manifest.get(sample_key(dataset, i)) == split]
+    chosen = (parts == PARTS.index(split)).nonzero().flatten()
     view = View(dataset, chosen, classes)
-    if _UNKNOWN in view.targets:
-        own = targets_of(dataset)
-        unknown = {dataset.classes[own[i]] for i in chosen} - set(classes)
-        raise _unknown_classes(sorted(unknown), classes, f"the split '{split}'")
+    if (view.targets == _UNKNOWN).any():
+        found = {dataset.classes[target] for target in np.unique(_targets(dataset)[chosen].numpy())}
+        raise _unknown_classes(sorted(found - set(classes)), classes, f"the split '{split}'")
     return view
 
 
-def write_manifest(path: Path, dataset: Dataset, manifest: Manifest) -> None:
+def write_manifest(path: Path, dataset: Dataset, parts: Tensor) -> None:
     """Save a division as CSV: path, class, split."""
-    targets: Sequence[int] = targets_of(dataset)
     with path.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "class", "split"))
-        for index in range(len(dataset)):
-            key = sample_key(dataset, index)
-            writer.writerow((key, dataset.classes[targets[index]], manifest[key]))
+        for index, (target, number) in enumerate(zip(_numbers(_targets(dataset)), _numbers(parts), strict=True)):
+            if number != NO_PART:
+                writer.writerow((sample_key(dataset, index), dataset.classes[target], PARTS[number]))
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a saved division. Raises DataError when the file is not one."""
-    try:
+def read_manifest(path: Path, dataset: Dataset) -> Tensor:
+    """Read a saved division of a data set; samples that it does not know are in no part.
+
+    Raises DataError when the file is not one.
+    """
+    numbers = bytearray()
+
+    def rows() -> Iterator[str]:
         with path.open(encoding="utf-8", newline="", errors="surrogateescape") as file:
-            manifest = {row["path"]: row["split"] for row in csv.DictReader(file)}
-    except (KeyError, csv.Error):
-        manifest = {}
-    if not manifest or not set(manifest.values()) <= {"train", "val"}:
+            for row in csv.DictReader(file):
+                numbers.append(PARTS.index(row["split"]))
+                yield row["path"]
+
+    try:
+        saved = _hashes(rows())
+    except (KeyError, ValueError, csv.Error):
+        saved = _hashes(())
+    if not len(saved):
         raise DataError(f"{path}: is not a split of clscli's -- expected the columns path, class, split")
-    return manifest
+    own = _hashes(sample_key(dataset, index) for index in range(len(dataset)))
+    order = np.argsort(saved, kind="stable")
+    places = order[np.searchsorted(saved, own, side="right", sorter=order) - 1]
+    parts = np.frombuffer(numbers, np.int8)[places]
+    return torch.from_numpy(np.where(saved[places] == own, parts, np.int8(NO_PART)))
+
+
+def _hashes(keys: Iterable[str]) -> npt.NDArray[np.int64]:
+    """Hash keys to 64 bits: among ten million, two are alike with a probability of 3 in a million."""
+    block = bytearray()
+    for key in keys:
+        block += hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).digest()
+    return np.frombuffer(block, np.int64)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import random
 import signal
 from dataclasses import dataclass
 
@@ -11,12 +12,17 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from clscli.data.loader import BatchLoader, BatchOrder, Draw, Reader, auto_workers, collate
+from clscli.data.catalog import open_training_data
+from clscli.data.loader import BatchLoader, Reader, auto_workers, collate
+from clscli.data.order import BatchOrder, Draw
+from clscli.data.pipeline import build_transforms
+from clscli.data.samplers import Shuffled
 from clscli.data.samples import Sample
 from clscli.data.split import View
-from clscli.data.transforms import augment
-from clscli.data.transforms.geometry import Resize
+from clscli.data.transforms import crops, policies
+from clscli.data.transforms.geometry import RandomResizedCrop, Resize
 from clscli.errors import DataError
+from clscli.spec import load_spec
 
 NUM_SAMPLES = 23
 
@@ -54,13 +60,24 @@ class Noise:
         return image + torch.randint(0, 200, (1,), dtype=torch.uint8)
 
 
+class Contiguous:
+    """Leave an image in the order that most transforms of third parties give."""
+
+    def __call__(self, image):
+        return image.contiguous()
+
+
 def view_of(pictures: Pictures) -> View:
     return View(pictures, range(len(pictures)), pictures.classes)
 
 
+def shuffled(num_samples: int = NUM_SAMPLES) -> Shuffled:
+    return Shuffled(torch.zeros(num_samples))
+
+
 def open_loader(pictures: Pictures | None = None, transforms=(), **options) -> BatchLoader:
-    settings = {"batch_size": 5, "seed": 0, "shuffle": True, "num_workers": 0} | options
     pictures = Pictures() if pictures is None else pictures
+    settings = {"batch_size": 5, "seed": 0, "sampler": shuffled(len(pictures)), "num_workers": 0} | options
     return BatchLoader(view_of(pictures), list(transforms), **settings)
 
 
@@ -77,9 +94,9 @@ def indices(loader: BatchLoader, epoch: int) -> list[int]:
     return [i for batch in loader.epoch(epoch) for i in batch.indices.tolist()]
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_an_epoch_has_every_sample_once_with_its_own_pixels_and_target(shuffle):
-    batches = list(open_loader(shuffle=shuffle).epoch(3))
+@pytest.mark.parametrize("sampler", [None, shuffled()])
+def test_an_epoch_has_every_sample_once_with_its_own_pixels_and_target(sampler):
+    batches = list(open_loader(sampler=sampler).epoch(3))
     found = torch.cat([b.indices for b in batches])
     assert sorted(found.tolist()) == list(range(NUM_SAMPLES))
     for batch in batches:
@@ -96,9 +113,7 @@ def test_an_epoch_has_every_sample_once_with_its_own_pixels_and_target(shuffle):
 
 def test_without_shuffling_the_order_is_that_of_the_view():
     assert (
-        indices(open_loader(shuffle=False), 0)
-        == indices(open_loader(shuffle=False), 1)
-        == list(range(NUM_SAMPLES))
+        indices(open_loader(sampler=None), 0) == indices(open_loader(sampler=None), 1) == list(range(NUM_SAMPLES))
     )
 
 
@@ -116,7 +131,7 @@ def test_the_order_does_not_depend_on_or_disturb_the_global_generator():
     first = indices(open_loader(), 0)
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    order = list(BatchOrder(NUM_SAMPLES, 5, 0, True))
+    order = list(BatchOrder(NUM_SAMPLES, 5, 0, shuffled()))
     assert torch.equal(torch.get_rng_state(), state)
     assert [draw.index for batch in order for draw in batch] == first
 
@@ -124,7 +139,7 @@ def test_the_order_does_not_depend_on_or_disturb_the_global_generator():
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 7, 22, 23, 24, 100])
 @pytest.mark.parametrize("num_samples", [1, 2, 23])
 def test_training_batches_are_nearly_equal_and_none_is_dropped(num_samples, batch_size):
-    order = BatchOrder(num_samples, batch_size, seed=0, shuffle=True)
+    order = BatchOrder(num_samples, batch_size, seed=0, sampler=shuffled(num_samples))
     sizes = [len(batch) for batch in order]
     assert sum(sizes) == num_samples
     assert max(sizes) <= batch_size
@@ -133,12 +148,12 @@ def test_training_batches_are_nearly_equal_and_none_is_dropped(num_samples, batc
 
 
 def test_evaluation_batches_are_full_but_the_last():
-    assert [len(batch) for batch in BatchOrder(23, 5, seed=0, shuffle=False)] == [5, 5, 5, 5, 3]
+    assert [len(batch) for batch in BatchOrder(23, 5, seed=0)] == [5, 5, 5, 5, 3]
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_no_samples_make_one_empty_batch(shuffle):
-    (batch,) = open_loader(Pictures(num=0), shuffle=shuffle).epoch(0)
+@pytest.mark.parametrize("sampler", [None, shuffled(0)])
+def test_no_samples_make_one_empty_batch(sampler):
+    (batch,) = open_loader(Pictures(num=0), sampler=sampler).epoch(0)
     assert len(batch.images) == len(batch.targets) == len(batch.indices) == 0
     assert batch.unreadable == []
 
@@ -146,7 +161,7 @@ def test_no_samples_make_one_empty_batch(shuffle):
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_workers_change_nothing(num_workers):
     """Neither order nor pixels nor random numbers, in the first epoch as in later ones."""
-    transforms = [Noise(), augment.random_resized_crop(size=6), augment.trivial_augment_wide()]
+    transforms = [Noise(), RandomResizedCrop(size=6), policies.trivial_augment_wide()]
     alone = open_loader(transforms=transforms)
     expected = [read(alone, epoch) for epoch in (0, 1)]
     loader = open_loader(transforms=transforms, num_workers=num_workers)
@@ -214,7 +229,7 @@ def test_unreadable_pictures_are_reported_and_not_replaced(num_workers):
 
 
 def test_a_batch_of_nothing_but_unreadable_pictures_is_empty():
-    (batch,) = open_loader(Pictures(num=3, bad=(0, 1, 2)), shuffle=False).epoch(0)
+    (batch,) = open_loader(Pictures(num=3, bad=(0, 1, 2)), sampler=None).epoch(0)
     assert len(batch.images) == len(batch.targets) == 0
     assert [index for index, _ in batch.unreadable] == [0, 1, 2]
 
@@ -250,23 +265,51 @@ def test_the_length_is_the_number_of_batches():
 
 
 def test_what_workers_are_given_survives_pickling():
-    reader = Reader(view_of(Pictures()), [Noise(), augment.random_crop(size=4)], 3)
+    reader = Reader(view_of(Pictures()), [Noise(), crops.random_crop(size=4)], 3)
     copy, draw = pickle.loads(pickle.dumps((reader, Draw(2, 5))))
     assert draw == Draw(2, 5)
     assert torch.equal(copy[draw].image, reader[draw].image)
 
 
-def test_processes_that_inherit_nothing_read_the_same():
-    """As on macOS and Windows, where workers are not copies of the trainer."""
-    reader = Reader(view_of(Pictures()), [Noise(), augment.trivial_augment_wide()], 0)
-    order = BatchOrder(NUM_SAMPLES, 12, 0, True)
+def test_processes_that_inherit_nothing_read_the_same(pictures):
+    """As on macOS and Windows, where workers are no copies of the trainer: a folder, the default transforms."""
+    spec = load_spec({"data": {"root": str(pictures)}})
+    view, transforms = open_training_data(spec).train, build_transforms(spec, "train")
+    reader = Reader(view, transforms, 0)
+    order = BatchOrder(len(view), 12, 0, shuffled())
     spawned = DataLoader(
         reader, batch_sampler=order, collate_fn=collate, num_workers=1, multiprocessing_context="spawn"
     )
     expected = [collate([reader[draw] for draw in batch]) for batch in order]
     for batch, same in zip(spawned, expected, strict=True):
+        assert batch.images.shape[1:] == (3, 224, 224)
         assert torch.equal(batch.images, same.images)
         assert torch.equal(batch.indices, same.indices)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("last", [RandomResizedCrop(size=6), Contiguous()])
+def test_batches_are_channels_last_in_memory_whatever_the_transforms_leave(num_workers, last):
+    loader = open_loader(transforms=[last], num_workers=num_workers)
+    batches = list(loader.epoch(0))
+    loader.close()
+    assert len(batches) == 5
+    for batch in batches:
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert batch.images.is_shared() == (num_workers > 0)
+        assert torch.equal(batch.images[:, 0, 3, 5].long(), batch.indices)
+
+
+def test_samples_read_together_are_those_read_alone_and_disturb_no_generator():
+    reader = Reader(view_of(Pictures()), [Noise(), RandomResizedCrop(size=6), policies.trivial_augment_wide()], 3)
+    draws = [Draw(2, 5), Draw(2, 1), Draw(1, 5), Draw(2, 5, repeat=1), Draw(2, 5)]
+    alone = [reader[draw].image for draw in draws]
+    states = torch.get_rng_state(), random.getstate()
+    together = [item.image for item in reader.__getitems__(draws)]
+    assert all(torch.equal(*images) for images in zip(together, alone, strict=True))
+    assert torch.equal(together[0], together[4])
+    assert len({image.numpy().tobytes() for image in together}) == 4
+    assert (torch.get_rng_state().tolist(), random.getstate()) == (states[0].tolist(), states[1])
 
 
 @dataclass

@@ -8,7 +8,9 @@ from PIL import Image
 
 from clscli.data.datasets.folder import Folder
 from clscli.data.pipeline import build_transforms, output_shape
+from clscli.data.region import take
 from clscli.data.split import View
+from clscli.data.transforms.geometry import Resize
 from clscli.errors import PluginError, SpecError
 from clscli.spec import load_spec
 
@@ -128,6 +130,24 @@ def test_a_transform_that_fails_is_named_with_its_reason():
     text = broken(fail)
     assert text.endswith(" failed on an image of (3, 251, 317): RuntimeError: out of ideas")
     assert "resize" in text
+
+
+def test_a_transform_whose_region_is_not_what_it_does_breaks_its_contract():
+    class Moved(Resize):
+        def region(self, height, width):
+            return super().region(height, width)._replace(left=1, width=width - 1)
+
+        def __call__(self, image):
+            return take(image, super().region(*image.shape[1:]))
+
+    text = broken(Moved(size=20))
+    assert text.endswith("breaks its contract: its region differs from what calling it returns")
+    assert "resize" in text
+
+
+def test_a_random_region_in_evaluation_is_refused_by_name():
+    with pytest.raises(SpecError, match="transform 'random_resized_crop' is random"):
+        build_transforms(spec_of(eval=[{"type": "random_resized_crop", "size": 32}]), "val")
 
 
 def test_a_failure_names_the_shape_that_the_transform_before_left():

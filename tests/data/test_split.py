@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from clscli.data.datasets.folder import Folder
 from clscli.data.samples import Sample, targets_of
 from clscli.data.split import (
+    PARTS,
     View,
     part,
     read_manifest,
@@ -60,11 +62,21 @@ def files(root: str = "/data", **counts: int) -> Files:
     return Files(classes, named, root)
 
 
-def numbers(dataset, manifest) -> dict[str, Counter]:
+def by_key(dataset, parts) -> dict[str, str]:
+    """Tell of every sample which part it is in, by its key."""
+    numbers = parts.tolist()
+    return {sample_key(dataset, i): PARTS[number] for i, number in enumerate(numbers) if number >= 0}
+
+
+def divide(dataset, fraction: float, seed: int = 0) -> dict[str, str]:
+    return by_key(dataset, stratified_split(dataset, fraction, seed))
+
+
+def numbers(dataset, parts) -> dict[str, Counter]:
     """Count the samples of each class on each side."""
     counts = {name: Counter() for name in dataset.classes}
-    for index in range(len(dataset)):
-        counts[dataset.classes[dataset[index].target]][manifest[sample_key(dataset, index)]] += 1
+    for index, number in enumerate(parts.tolist()):
+        counts[dataset.classes[dataset[index].target]][PARTS[number]] += 1
     return counts
 
 
@@ -145,27 +157,27 @@ def test_every_class_is_divided_by_the_same_fraction_but_never_emptied(fraction)
 def test_a_division_does_not_depend_on_order_or_place():
     dataset = files("/data", cat=20, dog=30)
     moved = Files(dataset.classes, dataset.samples[::-1], "/mnt/elsewhere/photos")
-    assert stratified_split(moved, 0.2, 0) == stratified_split(dataset, 0.2, 0)
+    assert divide(moved, 0.2) == divide(dataset, 0.2)
 
 
 def test_another_seed_divides_otherwise():
     dataset = files(cat=50, dog=50)
     splits = [stratified_split(dataset, 0.2, seed) for seed in (0, 1)]
-    assert splits[0] != splits[1]
+    assert splits[0].tolist() != splits[1].tolist()
     assert numbers(dataset, splits[0]) == numbers(dataset, splits[1])
 
 
 def test_val_is_not_the_first_or_last_files_of_a_class():
-    manifest = stratified_split(files(cat=1000), 0.5, seed=0)
+    manifest = divide(files(cat=1000), 0.5)
     first_half = sum(manifest[f"cat/{i}.jpg"] == "val" for i in range(500))
     assert 200 < first_half < 300
 
 
 def test_one_more_file_moves_at_most_one_other_of_its_class_and_none_elsewhere():
     dataset = files(cat=100, dog=100)
-    old = stratified_split(dataset, 0.2, 0)
+    old = divide(dataset, 0.2)
     for number in range(20):
-        new = stratified_split(Files(dataset.classes, [(f"cat/new{number}.jpg", 0), *dataset.samples]), 0.2, 0)
+        new = divide(Files(dataset.classes, [(f"cat/new{number}.jpg", 0), *dataset.samples]), 0.2)
         moved = [key for key in old if new[key] != old[key]]
         assert len(moved) <= 1
         assert all(key.startswith("cat/") for key in moved)
@@ -176,15 +188,17 @@ def test_parts_are_what_the_manifest_says_and_miss_nothing():
     manifest = stratified_split(dataset, 0.3, 0)
     views = {split: part(dataset, manifest, split, ["dog", "cat"]) for split in ("train", "val")}
     keys = {split: [view.key(i) for i in range(len(view))] for split, view in views.items()}
-    assert {key: split for split in keys for key in keys[split]} == manifest
+    assert {key: split for split in keys for key in keys[split]} == by_key(dataset, manifest)
     assert sum(map(len, views.values())) == 17
     assert views["val"].class_counts == (2, 3)
 
 
-def test_files_that_the_manifest_does_not_know_are_in_no_part():
-    manifest = stratified_split(files(cat=4, dog=4), 0.5, 0)
+def test_files_that_the_manifest_does_not_know_are_in_no_part(tmp_path):
+    dataset = files(cat=4, dog=4)
+    write_manifest(tmp_path / "split.csv", dataset, stratified_split(dataset, 0.5, 0))
     grown = files(bird=9, cat=6, dog=4)
-    views = [part(grown, manifest, split, ["cat", "dog"]) for split in ("train", "val")]
+    parts = read_manifest(tmp_path / "split.csv", grown)
+    views = [part(grown, parts, split, ["cat", "dog"]) for split in ("train", "val")]
     assert [view.class_counts for view in views] == [(2, 2), (2, 2)]
 
 
@@ -211,13 +225,39 @@ def test_a_division_survives_its_file_whatever_the_names(tmp_path):
     dataset = Files(["cat", "dog, old"], [(f"x/{name}", i % 2) for i, name in enumerate(ODD)])
     manifest = stratified_split(dataset, 0.5, 0)
     write_manifest(tmp_path / "split.csv", dataset, manifest)
-    assert read_manifest(tmp_path / "split.csv") == manifest
-    assert list(manifest) != []
+    assert read_manifest(tmp_path / "split.csv", dataset).tolist() == manifest.tolist()
+    assert set(manifest.tolist()) == {0, 1}
+
+
+def test_a_division_is_read_in_any_order_of_rows_or_samples(tmp_path):
+    dataset = files(cat=30, dog=20)
+    parts = stratified_split(dataset, 0.3, 0)
+    write_manifest(tmp_path / "split.csv", dataset, parts)
+    head, *rows = (tmp_path / "split.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "split.csv").write_text("".join([head, *rows[7:], "cat/gone.jpg,cat,val\n", *rows[:7]]))
+    turned = Files(dataset.classes, dataset.samples[::-1], "/elsewhere")
+    assert read_manifest(tmp_path / "split.csv", turned).tolist() == parts.tolist()[::-1]
+
+
+def test_samples_of_one_name_stay_together():
+    dataset = files(cat=9)
+    twice = Files(["cat"], dataset.samples * 2)
+    for seed in range(20):
+        parts = stratified_split(twice, 0.5, seed).tolist()
+        assert parts[:9] == parts[9:]
+        assert set(parts) == {0, 1}
+    assert stratified_split(Files(["cat"], [("cat/1.jpg", 0)] * 2), 0.5, 0).tolist() == [0, 0]
+
+
+def test_a_division_is_the_one_that_it_always_was():
+    """Runs of older versions without a saved division must find the same again."""
+    parts = stratified_split(files(cat=8, dog=5), 0.3, seed=3)
+    assert parts.tolist() == [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]
 
 
 def test_the_file_of_a_division_can_be_read_by_people(tmp_path):
     dataset = files(cat=2, dog=1)
-    write_manifest(tmp_path / "s.csv", dataset, {"cat/0.jpg": "val", "cat/1.jpg": "train", "dog/0.jpg": "train"})
+    write_manifest(tmp_path / "s.csv", dataset, torch.tensor([1, 0, 0]))
     lines = (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()
     assert lines == ["path,class,split", "cat/0.jpg,cat,val", "cat/1.jpg,cat,train", "dog/0.jpg,dog,train"]
 
@@ -239,7 +279,7 @@ def test_a_file_that_is_no_division_is_refused(tmp_path, content):
     path = tmp_path / "split.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as error:
-        read_manifest(path)
+        read_manifest(path, files(cat=1))
     expected = f"{path}: is not a split of clscli's -- expected the columns path, class, split"
     assert str(error.value) == expected
 
@@ -255,5 +295,5 @@ def test_a_folder_of_files_with_undecodable_names_can_be_divided(tmp_path):
     folder = Folder("train", root=tmp_path / "data")
     manifest = stratified_split(folder, 0.5, 0)
     write_manifest(tmp_path / "split.csv", folder, manifest)
-    assert read_manifest(tmp_path / "split.csv") == manifest
+    assert read_manifest(tmp_path / "split.csv", folder).tolist() == manifest.tolist()
     assert [len(part(folder, manifest, split, ["cat"])) for split in ("train", "val")] == [2, 2]

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from array import array
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from clscli.data.decode import extensions
+from clscli.data.packed import PackedStrings, pack
+from clscli.data.remote import join, list_url
 from clscli.data.samples import Sample
+from clscli.engine.observer import LogLines
 from clscli.errors import DataError
+from clscli.locations import PathOrURL, is_url
 
 
 class Folder:
@@ -23,23 +31,24 @@ class Folder:
     Raises DataError when there is no such folder, no picture in it, or a part of it that cannot be listed.
     """
 
-    def __init__(self, split: str, *, root: Path) -> None:
-        self.root = root
+    def __init__(self, split: str, *, root: PathOrURL | Path) -> None:
+        self.root = root if is_url(root) else Path(root)
         self.split = split
         self.skipped: Counter[str] = Counter()
-        self.empty: list[str] = []
-        if not root.is_dir():
-            what = "is not a folder" if root.exists() else "no such folder"
+        if isinstance(self.root, Path) and not self.root.is_dir():
+            what = "is not a folder" if self.root.exists() else "no such folder"
             raise DataError(f"{root}: {what}")
+        self._watch = LogLines(f"looking for pictures in {root}", unit="files")
         try:
-            found = dict(self._walk(root, above=frozenset()))
+            found = dict(self._walk(str(root), list_folder, identity_of, above=frozenset()))
         except OSError as error:  # most often: no permission to look inside
             raise DataError(f"{error.filename}: {error.strerror}") from None
-        self.loose = len(found.pop("", []))  # pictures in root itself belong to no class
-        self.empty = sorted(name for name, files in found.items() if not files)
-        self.classes = sorted(name for name, files in found.items() if files)
-        self._names = PackedStrings(f"{c}/{name}" for c in self.classes for name in found[c])
-        self.targets = array("l", (i for i, c in enumerate(self.classes) for _ in found[c]))
+        self.loose = found.pop("", _NOTHING).num_files  # pictures in root itself belong to no class
+        self.empty = sorted(name for name, files in found.items() if not files.num_files)
+        self.classes = sorted(name for name, files in found.items() if files.num_files)
+        self._names = PackedStrings.of_blocks(found[name].block for name in self.classes)  # without folders
+        self._ends = list(accumulate(found[name].num_files for name in self.classes))  # of each class
+        self._folders = [join(str(root), name) for name in self.classes]
         if not self.classes:
             raise DataError(f"{root}: {self._why_empty()}")
 
@@ -47,37 +56,62 @@ class Folder:
         return len(self._names)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(str(self.root / self._names[index]), self.targets[index])
+        name = self._names[index]
+        target = bisect_right(self._ends, index)
+        folder = self._folders[target]
+        return Sample(join(folder, name) if is_url(folder) else f"{folder}{os.sep}{name}", target)
+
+    def name(self, index: int) -> str:
+        """Name a picture by its path below the root."""
+        name = self._names[index]
+        return f"{self.classes[bisect_right(self._ends, index)]}/{name}"
+
+    @cached_property
+    def targets(self) -> array[int]:
+        """The class index of every picture."""
+        starts = [0, *self._ends]
+        targets = array("q")
+        for target, end in enumerate(self._ends):
+            targets += array("q", [target]) * (end - starts[target])
+        return targets
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "targets"}  # workers do not ask
 
     def _walk(
-        self, folder: Path, above: frozenset[_Identity], prefix: str = ""
-    ) -> Iterator[tuple[str, list[str]]]:
+        self, folder: str, entries_of: Lister, identity: Identify, above: frozenset[Hashable], prefix: str = ""
+    ) -> Iterator[tuple[str, _Files]]:
         """Yield each class folder below `folder` and its files; folders that only hold folders are no classes.
 
         A link to a folder that it lies in, one of those `above`, would never end: it is passed over.
         """
-        here = _identity(folder)
+        here = identity(folder)
         if here in above:
             return
         files, folders = [], []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                elif Path(entry.name).suffix.lower() in extensions():
-                    files.append(entry.name)
-                else:
-                    self.skipped[Path(entry.name).suffix.lower() or entry.name] += 1
+        for name, is_folder in entries_of(folder):
+            if name.startswith("."):
+                continue
+            if is_folder:
+                folders.append(name)
+                continue
+            extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 -- a Path for each name takes minutes
+            if extension in extensions():
+                files.append(name)
+            else:
+                self.skipped[extension or name] += 1
+            self._watch.tick(1)
         if files or not folders:
-            yield prefix, sorted(files)
+            files.sort()
+            yield prefix, _Files(pack(files), len(files))
+        del files  # of the folders below, only what is packed is held
         for name in sorted(folders):
-            yield from self._walk(folder / name, above | {here}, f"{prefix}/{name}" if prefix else name)
+            below = f"{prefix}/{name}" if prefix else name
+            yield from self._walk(join(folder, name), entries_of, identity, above | {here}, below)
 
     def _why_empty(self) -> str:
         if self.loose:
-            example = f"{self.root.name}/cat/1.jpg"
+            example = f"{Path(self.root).name}/cat/1.jpg"
             return f"{self.loose} pictures, but no class folders -- put them into one folder a class: {example}"
         if self.skipped:
             kinds = ", ".join(f"{n} {ext}" for ext, n in self.skipped.most_common(5))
@@ -85,7 +119,28 @@ class Folder:
         return "no pictures in it -- expected one folder a class, with pictures in each"
 
 
-_Identity = tuple[int, int]
+class _Files(NamedTuple):
+    """The pictures of a class folder: their names, packed and sorted."""
+
+    block: bytes
+    num_files: int
+
+
+_NOTHING = _Files(b"", 0)
+
+# How a tree of folders is looked at: (name, whether it is a folder) of what lies in one, and which one it is.
+Lister = Callable[[str], Iterator[tuple[str, bool]]]
+Identify = Callable[[str], Hashable]
+
+
+def list_folder(folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield what lies in a folder, of this machine or at a URL, in any order."""
+    if is_url(folder):
+        yield from list_url(folder)
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name, _is_folder(entry)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -95,31 +150,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _identity(folder: Path) -> _Identity:
-    """Name a folder by what it is, not by the way to it."""
-    status = folder.stat()
+def identity_of(folder: str) -> Hashable:
+    """Name a folder by what it is, not by the way to it; at a URL there is one way only."""
+    if is_url(folder):
+        return folder
+    status = Path(folder).stat()
     return status.st_dev, status.st_ino
-
-
-class PackedStrings:
-    """Hold many strings as one block of bytes, which worker processes share instead of copying.
-
-    A list of a million `str` objects is copied into every forked worker as soon as reference counts are
-    touched; a `bytes` object and an array are not.
-    """
-
-    def __init__(self, strings: Iterator[str]) -> None:
-        data = bytearray()
-        self._ends = array("q", [0])
-        for string in strings:
-            data += os.fsencode(string)
-            self._ends.append(len(data))
-        self._data = bytes(data)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, index: int) -> str:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return os.fsdecode(self._data[self._ends[index] : self._ends[index + 1]])

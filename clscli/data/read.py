@@ -1,0 +1,50 @@
+"""From a picture to what the model gets: one way, for train, eval and predict alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from clscli.data.decode import Source, UnreadableImageError, decode
+from clscli.data.region import Region, RegionTransform
+from clscli.data.scaled import decode_region
+from clscli.data.transforms.contract import Transform
+from clscli.errors import describe
+
+
+def read(source: Source, transforms: Sequence[Transform], *, scaled_decode: bool) -> Tensor:
+    """Decode a picture and run a pipeline on it, as `uint8 (C, H, W)`.
+
+    A first transform that is a RegionTransform is done by the decoder. Raises UnreadableImageError.
+    """
+    first = transforms[0] if transforms else None
+    if not isinstance(first, RegionTransform):
+        return apply(transforms, decode(source))
+
+    def choose(height: int, width: int) -> Region:
+        with _blamed_on(first):
+            return first.region(height, width)
+
+    return apply(transforms[1:], decode_region(source, choose, scaled=scaled_decode))
+
+
+def apply(transforms: Sequence[Transform], image: Tensor) -> Tensor:
+    """Run a pipeline of transforms on one `uint8` image `(C, H, W)`.
+
+    Raises UnreadableImageError when a transform fails: some do on small pictures only, or on odd ones.
+    """
+    for transform in transforms:
+        with _blamed_on(transform):
+            image = transform(image)
+    return image
+
+
+@contextmanager
+def _blamed_on(transform: Transform) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        name = type(transform).__name__
+        raise UnreadableImageError(f"{name} failed on it: {describe(error)}") from error
