@@ -36,6 +36,8 @@ def run(*arguments):
         (["eval", "--help"], "--ckpt"),
         (["predict", "--help"], "--topk"),
         (["plot", "schedule", "--help"], "--steps-per-epoch"),
+        (["data", "check", "--help"], "--json"),
+        (["data", "show", "--help"], "--steps"),
         (["list"], "backbones"),
         (["list", "backbones"], "resnet18"),
         (["list", "--json"], '"qualified": "clscli:resnet18"'),

@@ -55,6 +55,8 @@ def follow() -> Iterator[Observer]:
     class Bar(Observer):
         """Move a bar from batch to batch, and from MB to MB."""
 
+        is_visible = True
+
         def __init__(self, progress: Progress) -> None:
             self.progress = progress
             self.task: TaskID | None = None

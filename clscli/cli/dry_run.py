@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,20 @@ from typing import Any
 import typer
 
 from clscli.cli.console import to_json
+from clscli.data.order import num_batches
 from clscli.engine.accumulation import lr_factor
 from clscli.engine.device import choose_device, device_name
 from clscli.engine.groups import GroupRow, build_optimizer, describe_groups
-from clscli.engine.initial_weights import find_initial, load_initial
+from clscli.engine.idle_settings import idle_settings
+from clscli.engine.initial_weights import load_initial
 from clscli.engine.memory import settle_batch_size
 from clscli.engine.prepare import Plan, prepare
 from clscli.models.weights import find_pretrained, load_pretrained
 from clscli.reports.text import format_table
 from clscli.spec import read_training_draft, render_spec, resolve
 from clscli.spec.check import check_structure
+
+log = logging.getLogger("clscli")
 
 # More classes than this do not fit a terminal; --json has them all.
 _MAX_CLASSES = 40
@@ -38,6 +43,9 @@ def show_dry_run(
     draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
     plan = settle_batch_size(prepare(resolve(draft, check_structure(draft))), chosen)
     weights = _try_weights(plan)
+    images = plan.spec.spec.data.images_per_batch
+    for note in idle_settings(plan.spec, num_batches(len(plan.sampler), images)):
+        log.info("note: %s", note)
     if as_json:
         typer.echo(to_json({**_as_json(plan, str(chosen)), "weights": weights}, sys.stdout))
         return
@@ -55,9 +63,8 @@ def show_dry_run(
 
 def _try_weights(plan: Plan) -> list[str]:
     """Load what the run would begin from, if it is on this machine; return the lines that the run would log."""
-    initial = find_initial(plan.spec)
-    if initial is not None:
-        return load_initial(plan.spec, plan.model, plan.data.classes, initial)
+    if plan.initial is not None:
+        return load_initial(plan.spec, plan.model, plan.data.classes, plan.initial)
     if isinstance(find_pretrained(plan.spec), Path):
         return load_pretrained(plan.spec, plan.model, plan.blueprint.num_classes)
     return []

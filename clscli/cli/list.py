@@ -1,5 +1,7 @@
 """`clscli list`: what is installed, from packaging metadata; only `list KIND NAME` and `--check` import it.
 
+Of a family of names one line is shown, and its members for a pattern that begins with its name.
+
 `clscli list presets` is for the specs that ship with clscli.
 """
 
@@ -15,8 +17,8 @@ import typer
 
 from clscli.cli.console import to_json
 from clscli.cli.options import PRESETS, Json, complete_kind, complete_name
-from clscli.errors import ClscliError, UsageError
-from clscli.plugins import KINDS, NAME, Component, find_components, incompatibility, load, near_names, resolve
+from clscli.errors import UsageError
+from clscli.plugins import KINDS, NAME_RULE, Component, find_components, near_names, resolve
 from clscli.presets import preset_names, preset_text, preset_title
 from clscli.reports.text import format_table
 
@@ -68,7 +70,9 @@ def list_command(
             components = [component]
         else:
             components = [
-                c for c in components if fnmatch.fnmatch(c.name, name) or fnmatch.fnmatch(c.qualified, name)
+                c
+                for c in _with_members(components, name)
+                if fnmatch.fnmatch(c.name, name) or fnmatch.fnmatch(c.qualified, name)
             ]
             if not components:
                 raise UsageError(f"no {kind} match '{name}'")
@@ -84,6 +88,17 @@ def list_command(
         typer.echo(_table(rows, with_kind=kind is None, with_status=check))
     if check and any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
+
+
+def _with_members(components: Sequence[Component], pattern: str) -> list[Component]:
+    """Put its members in the place of a family whose whole name a pattern begins with."""
+    from clscli.families import members
+
+    found = []
+    for component in components:
+        is_asked = component.is_family and pattern.startswith((component.name[:-1], component.qualified[:-1]))
+        found += members(component) if is_asked else [component]
+    return found
 
 
 def _list_presets(name: str | None, as_json: bool) -> None:
@@ -108,7 +123,7 @@ def _print_catalog(components: Sequence[Component], as_json: bool) -> None:
     from clscli.reports.catalog import describe_backbone, format_catalog
 
     console = Console(stderr=True, markup=False)
-    usable = [component for component in components if NAME.fullmatch(component.name)]
+    usable = [component for component in components if component.has_valid_name and not component.is_family]
     shown = track(usable, "building", console=console, transient=True, disable=not console.is_terminal)
     entries = [describe_backbone(component) for component in shown]
     if as_json:
@@ -134,30 +149,22 @@ def _row(component: Component, check: bool) -> dict[str, str]:
 
 def _note(component: Component) -> str:
     """Say how a component must be named when its bare name does not reach it."""
-    if not NAME.fullmatch(component.name):
-        return "cannot be used: a name has only a-z, 0-9 and _, and begins with a letter"
-    same = [c for c in find_components(component.kind) if c.name == component.name]
+    if not component.has_valid_name:
+        return f"cannot be used: {NAME_RULE}"
+    same = [c for c in find_components(component.kind) if c.offers(component.name)]
     if len(same) == 1 or component.is_core:
-        return "-"
+        return f"many names: clscli list {component.kind} '{component.name}'" if component.is_family else "-"
     owner = "the name belongs to clscli" if same[0].is_core else "several packages have this name"
     return f"write '{component.qualified}': {owner}"
 
 
 def _check(component: Component) -> tuple[str, str]:
     """Import a component and read its signature."""
-    from clscli.signature import SignatureError, complete, read_parameters
+    from clscli.doctor import state_of
 
-    if not NAME.fullmatch(component.name):
-        return "invalid", _note(component)
-    reason = incompatibility(component)
-    if reason is not None:
-        return "incompatible", reason
-    try:
-        complete(read_parameters(load(component), KINDS[component.kind].injected), given={})
-    except ClscliError as error:
-        return "broken", str(error)
-    except SignatureError as error:
-        return "broken", f"{component} cannot be used in a spec: {error}"
+    status, note = state_of(component)
+    if status != "ok":
+        return status, note
     unpinned = not component.is_core and component.requires_core is None
     return "ok", "states no version of clscli that it needs" if unpinned else _note(component)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clscli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clscli.plugins import Component
 
 # What `clscli list` takes where it takes the kind of a component.
 PRESETS = "presets"
@@ -27,8 +30,23 @@ def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
     if ctx.params.get("kind") == PRESETS:
         return complete_preset(incomplete)
     components = find_components(ctx.params.get("kind"))
-    names = {c.name for c in components} | {c.qualified for c in components if not c.is_core}
+    for family in [c for c in components if c.is_family]:
+        if incomplete.startswith((family.name[:-1], family.qualified[:-1])):
+            components += _members(family)
+    # Of a family the part that all its names begin with.
+    names = {c.name.removesuffix("*") for c in components}
+    names |= {c.qualified.removesuffix("*") for c in components if not c.is_core}
     return sorted(name for name in names if name.startswith(incomplete))
+
+
+def _members(family: Component) -> list[Component]:
+    from clscli.errors import PluginError
+    from clscli.families import members
+
+    try:
+        return members(family)
+    except PluginError:  # nothing can be said while a line is being typed
+        return []
 
 
 def complete_preset(incomplete: str) -> list[str]:
@@ -45,6 +63,10 @@ def complete_split(incomplete: str) -> list[str]:
 
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")]
+Unsets = Annotated[list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")]
+Png = Annotated[Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")]
 Ckpt = Annotated[Path, typer.Option(metavar="FILE", help="The checkpoint, such as runs/spec/best.pth.")]
 
 
@@ -52,3 +74,12 @@ def check_ckpt(ckpt: Path) -> None:
     """Say that a checkpoint does not exist before torch is imported."""
     if not ckpt.exists():
         raise UsageError(f"--ckpt {ckpt}: no such file")
+
+
+def check_png(path: Path) -> Path:
+    """Say that a picture cannot be written there before anything is computed."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--out {path}: must end in .png")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {path}: there is no folder {path.parent}")
+    return path

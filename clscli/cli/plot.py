@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clscli.cli.console import follow, say
-from clscli.cli.options import complete_preset
+from clscli.cli.options import Data, Png, Sets, Unsets, check_png, complete_preset
 from clscli.errors import UsageError
 
 if TYPE_CHECKING:
     from clscli.engine.schedules.preview import Preview
     from clscli.spec import ResolvedSpec
-
-Out = Annotated[Path | None, typer.Option(metavar="FILE.png", help="Where to write the picture.")]
 
 plot_app = typer.Typer(
     no_args_is_help=True,
@@ -34,17 +32,13 @@ def schedule_command(
             metavar="SPEC", help="A TOML file, or the name of a preset.", autocompletion=complete_preset
         ),
     ],
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")] = None,
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")
-    ] = None,
-    unsets: Annotated[
-        list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")
-    ] = None,
+    data: Data = None,
+    sets: Sets = None,
+    unsets: Unsets = None,
     steps_per_epoch: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Do not look for the pictures: take so many steps.")
     ] = None,
-    out: Out = None,
+    out: Png = None,
 ) -> None:
     """Draw learning rate and momentum of a run to come.
 
@@ -52,7 +46,7 @@ def schedule_command(
     """
     from clscli.spec import spec_name
 
-    path = _check_out(out if out is not None else Path(f"{spec_name(spec)}-schedule.png"))
+    path = check_png(out if out is not None else Path(f"{spec_name(spec)}-schedule.png"))
     resolved = _resolve(spec, data, sets or [], unsets or [], has_steps=steps_per_epoch is not None)
     from clscli.engine.schedules.preview import preview_schedule
     from clscli.reports.plots import draw_schedule
@@ -69,13 +63,13 @@ def schedule_command(
 @plot_app.command("metrics")
 def metrics_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run, such as runs/spec.")],
-    out: Out = None,
+    out: Png = None,
 ) -> None:
     """Draw loss and top-1 of a run so far.
 
     To FILE.png, by default curves.png in the working directory.
     """
-    path = _check_out(out if out is not None else Path("curves.png"))
+    path = check_png(out if out is not None else Path("curves.png"))
     if not (run / "metrics.jsonl").is_file():
         raise UsageError(f"{run}: is no run directory: there is no {run / 'metrics.jsonl'}")
     from clscli.engine.run_directory import RunDirectory
@@ -88,15 +82,6 @@ def metrics_command(
     monitor = read_draft(run / "spec.toml").get(("train", "monitor"))
     draw_curves(rows, path, monitor=monitor)
     say(f"wrote {path}")
-
-
-def _check_out(path: Path) -> Path:
-    """Say that a picture cannot be written there before anything is computed."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"--out {path}: must end in .png")
-    if not path.parent.is_dir():
-        raise UsageError(f"--out {path}: there is no folder {path.parent}")
-    return path
 
 
 def _resolve(
@@ -114,13 +99,14 @@ def _resolve(
 def _count_steps(spec: ResolvedSpec) -> int:
     """Count the optimizer steps of an epoch over the pictures that the spec names."""
     from clscli.data.catalog import open_training_data
-    from clscli.data.loader import num_batches
+    from clscli.data.order import num_batches
+    from clscli.data.samplers import build_sampler
     from clscli.engine.accumulation import steps_per_epoch
 
     batch_size = spec.spec.data.batch_size
     if batch_size == "auto":
         raise spec.error(("data", "batch_size"), "is found when training starts -- give --steps-per-epoch")
-    batches = num_batches(len(open_training_data(spec).train), batch_size)
+    batches = num_batches(len(build_sampler(spec, open_training_data(spec).train)), batch_size)
     return steps_per_epoch(batches, spec.spec.train)
 
 

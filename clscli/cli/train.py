@@ -25,7 +25,10 @@ def train_command(
             metavar="SPEC", help="A TOML file, or the name of a preset.", autocompletion=complete_preset
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Pictures to use, for data.root; with --resume, where they are now."),
+    ] = None,
     device: Device = "auto",
     sets: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")
@@ -55,7 +58,7 @@ def train_command(
     listed by: clscli list presets.
     """
     if resume is not None:
-        given = {"SPEC": spec, "--data": data, "--set": sets, "--unset": unsets, "--out": out}
+        given = {"SPEC": spec, "--set": sets, "--unset": unsets, "--out": out}
         extra = [name for name, value in given.items() if value] + ["--dry-run"] * dry_run
         if extra:
             raise UsageError(f"--resume takes everything from the run: remove {', '.join(extra)}")
@@ -66,7 +69,7 @@ def train_command(
         from clscli.engine.trainer import resume as resume_run
 
         with follow() as observer:
-            result = resume_run(resume, device=device, observer=observer)
+            result = resume_run(resume, data=data, device=device, observer=observer)
         _report(result, as_json)
         return
     if spec is None and data is None:

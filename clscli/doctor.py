@@ -1,0 +1,229 @@
+"""What `clscli doctor` looks at: each check gives findings in words, and none needs another to pass."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import importlib_metadata
+from packaging.requirements import InvalidRequirement, Requirement
+
+from clscli import __version__
+from clscli.abilities import try_ability
+from clscli.cache import cache_directory
+from clscli.errors import ClscliError, describe
+from clscli.families import check_family
+from clscli.plugins import CORE, KINDS, NAME_RULE, Component, find_components, incompatibility, load
+
+Status = Literal["ok", "note", "problem"]
+
+# What clscli's own dependencies are, besides torch and torchvision, as far as results depend on them.
+_LIBRARIES = ("numpy", "pillow", "pydantic")
+# Two batches of 256 pictures of 224x224, read ahead by each of 4 workers, take 0.3 GB.
+_LITTLE_SHARED_MEMORY = 0.3e9
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; that of a note or a problem says what to do."""
+
+    topic: str
+    status: Status
+    text: str
+
+    def as_json(self) -> dict[str, str]:
+        """Return what `clscli doctor --json` prints of it."""
+        return asdict(self)
+
+
+def examine() -> Iterator[Finding]:
+    """Look at versions, devices, plugins and folders, and try what may not work; yield findings as they come."""
+    yield Finding("clscli", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
+    torch, torchvision = _torch(), _torchvision()
+    yield torch
+    yield torchvision
+    for name in _LIBRARIES:
+        yield _installed(name)
+    yield _cpu()
+    yield from _shared_memory()
+    devices = _devices() if torch.status == "ok" else []
+    for device, text in devices:
+        yield Finding(device, "ok", text)
+    yield from _plugins()
+    yield _cache()
+    for device in ["cpu", *(name for name, _ in devices)] if torch.status == "ok" else []:
+        yield _bfloat16(device)
+        yield _compile(device)
+
+
+def _torch() -> Finding:
+    finding = _installed("torch")
+    if finding.status != "ok":
+        return finding
+    try:
+        torch = importlib.import_module("torch")
+    except Exception as error:  # a broken install may raise OSError, RuntimeError, ...
+        advice = "reinstall it: pip install --force-reinstall torch torchvision"
+        return Finding("torch", "problem", f"{finding.text} cannot be imported: {describe(error)} -- {advice}")
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return Finding("torch", "ok", f"{torch.__version__}, {built}")
+
+
+def _torchvision() -> Finding:
+    """See whether torchvision can be imported, and is meant for this torch."""
+    finding = _installed("torchvision")
+    if finding.status != "ok":
+        return finding
+    advice = "install the two together, from one index: pip install --force-reinstall torch torchvision"
+    if wanted := _unmet_torch():
+        return Finding("torchvision", "problem", f"{finding.text} is meant for {wanted} -- {advice}")
+    try:
+        torchvision = importlib.import_module("torchvision")
+    except Exception as error:
+        text = f"{finding.text} cannot be imported: {describe(error)}"
+        if "torchvision::" in str(error):
+            # Its compiled part was not loaded, as it does not fit the libraries of the torch that is there.
+            text += (
+                " -- it does not fit this torch: one is for CUDA and the other is not, or their versions differ"
+            )
+        return Finding("torchvision", "problem", f"{text} -- {advice}")
+    return Finding("torchvision", "ok", torchvision.__version__)
+
+
+def _unmet_torch() -> str | None:
+    """Return the versions of torch that the installed torchvision says it needs, unless one of them is there."""
+    for line in importlib_metadata.requires("torchvision") or []:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        installed = importlib_metadata.version("torch") if requirement.name == "torch" else None
+        if installed is not None and not requirement.specifier.contains(installed, prereleases=True):
+            return f"torch{requirement.specifier}, but torch {installed} is installed"
+    return None
+
+
+def _installed(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", importlib_metadata.version(name))
+    except importlib_metadata.PackageNotFoundError:
+        return Finding(name, "problem", f"is not installed -- pip install {name}")
+
+
+def _cpu() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    text = f"{cores} core{'s' * (cores > 1)}"
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        text += f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GB:.0f} GB of memory"
+    return Finding("cpu", "ok", text)
+
+
+def _shared_memory() -> Iterator[Finding]:
+    """See whether there is room for what reading processes hand over; containers often have 64 MB."""
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        return
+    free = shutil.disk_usage(folder).free
+    text = f"{free / _GB:.1f} GB free in {folder}"
+    if free < _LITTLE_SHARED_MEMORY:
+        advice = "too little for large batches; a container needs --shm-size=2g, or set data.num_workers = 0"
+        yield Finding("shared memory", "note", f"{text} -- {advice}")
+    else:
+        yield Finding("shared memory", "ok", text)
+
+
+def _devices() -> list[tuple[str, str]]:
+    """Name the accelerators that torch can use."""
+    import torch
+
+    found = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            found.append((f"cuda:{index}", f"{properties.name}, {properties.total_memory / _GB:.0f} GB"))
+    if torch.backends.mps.is_available():
+        found.append(("mps", "Apple's GPU"))
+    return found
+
+
+def _plugins() -> Iterator[Finding]:
+    """Import every third party's component; tell the state of each package."""
+    found = sorted((c for c in find_components() if not c.is_core), key=lambda c: (c.dist, c.kind, c.name))
+    if not found:
+        yield Finding("plugins", "ok", "none are installed")
+    for (dist, version), group in groupby(found, key=lambda c: (c.dist, c.version)):
+        components = list(group)
+        states = [(component, *state_of(component)) for component in components]
+        bad = [
+            f"'{c.name}' {note}" if status == "invalid" else note for c, status, note in states if status != "ok"
+        ]
+        if bad:
+            more = f" (and {len(bad) - 1} more: clscli list --check)" if len(bad) > 1 else ""
+            yield Finding(dist, "problem", f"{bad[0]}{more}")
+        else:
+            yield Finding(dist, "ok", f"{version}, {len(components)} component{'s' * (len(components) > 1)}")
+
+
+def state_of(component: Component) -> tuple[str, str]:
+    """Import a component and read its signature; return `ok`, `broken`, `invalid` or `incompatible`, and why.
+
+    Of a family, which may have a thousand members, only the family itself is looked at.
+    """
+    from clscli.signature import SignatureError, complete, read_parameters
+
+    if not component.has_valid_name:
+        return "invalid", f"cannot be used: {NAME_RULE}"
+    reason = incompatibility(component)
+    if reason is not None:
+        return "incompatible", reason
+    try:
+        if component.is_family:
+            check_family(component)
+            return "ok", "-"
+        complete(read_parameters(load(component), KINDS[component.kind].injected), given={})
+    except ClscliError as error:
+        return "broken", str(error)
+    except SignatureError as error:
+        return "broken", f"{component} cannot be used in a spec: {error}"
+    return "ok", "-"
+
+
+def _cache() -> Finding:
+    folder = cache_directory()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        advice = f"set CLSCLI_CACHE to a folder that {CORE} may write to"
+        return Finding("cache", "problem", f"{folder}: {error.strerror} -- {advice}")
+    free = shutil.disk_usage(folder).free
+    return Finding("cache", "ok", f"{folder}: {size / _GB:.2f} GB, {free / _GB:.0f} GB free on its disk")
+
+
+def _bfloat16(device: str) -> Finding:
+    why = try_ability("bfloat16", device)
+    topic = f"bfloat16 on {device}"
+    if why is None:
+        return Finding(topic, "ok", "works")
+    return Finding(topic, "note", f'does not work: {why} -- train.precision = "auto" does without')
+
+
+def _compile(device: str) -> Finding:
+    why = try_ability("compile", device)
+    topic = f"compile on {device}"
+    if why is None:
+        return Finding(topic, "ok", "works")
+    if device == "cpu" and "compiler" in why.lower():
+        return Finding(topic, "note", f"does not work: {why} -- it needs a C++ compiler, such as the package g++")
+    return Finding(topic, "note", f'does not work: {why} -- train.compile = "auto" does without')
