@@ -1,7 +1,8 @@
 """Components: found by packaging entry points, listed from metadata, imported only when used.
 
 Reading order: `KINDS` (the table of groups), `find_components` (metadata only), `resolve` (a name a user
-wrote to one component), `load` (the import). Built-in components take the same way as everybody's.
+wrote to one component), `load` (the import). Built-in components take the same way as everybody's. An entry
+point may also offer many names at once: see `families.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Kind(NamedTuple):
     singular: str
     injected: tuple[str, ...] = ()
     refused: Mapping[str, str] = MappingProxyType({})  # names known from elsewhere, and why they are not offered
+    # The type, as "module:name", by which a parameter of any component asks for components of this kind.
+    contract: str | None = None
 
 
 # The one table: a new group is a new line. The entry-point group is "clscli.<key>".
@@ -36,9 +39,10 @@ KINDS: dict[str, Kind] = {
     "necks": Kind("neck", ("in_channels",)),
     "heads": Kind("head", ("in_channels", "num_classes")),
     "losses": Kind("loss", ("num_classes", "class_counts", "load_teacher")),
-    "transforms": Kind("transform", ("split",)),
+    "transforms": Kind("transform", ("split",), contract="clscli.data.transforms.contract:Transform"),
     "batch_transforms": Kind("batch transform", ("num_classes",)),
-    "datasets": Kind("dataset", ("split",)),
+    "datasets": Kind("dataset", ("split",), contract="clscli.data.samples:Dataset"),
+    "samplers": Kind("sampler", ("targets", "num_classes")),
     "optimizers": Kind(
         "optimizer",
         ("params", "hidden_weights"),
@@ -47,12 +51,14 @@ KINDS: dict[str, Kind] = {
             "sparse_adam": "it is for sparse gradients, which no image classifier has -- take adam",
         },
     ),
-    "schedulers": Kind("scheduler", ("num_steps", "steps_per_epoch")),
+    "schedulers": Kind("scheduler", ("num_steps", "steps_per_epoch", "train_monitor")),
     "hooks": Kind("hook"),
 }
 
 CORE = "clscli"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FAMILY = re.compile(rf"{NAME.pattern}/\*")  # `timm/*`: many names by one entry point
+NAME_RULE = "a name has only a-z, 0-9 and _, and begins with a letter"
 # A kind with fewer names than this shows them all when a name is unknown.
 FEW_NAMES = 12
 # Of the likenesses that difflib computes, from 0 to 1: what is close to the best, and what is a mere slip.
@@ -61,7 +67,7 @@ _NEARLY, _TYPO = 0.05, 0.85
 
 @dataclass(frozen=True)
 class Component:
-    """One entry point, as its package's metadata states it; nothing has been imported."""
+    """One entry point, or one member of a family, as packaging metadata states it; nothing has been imported."""
 
     kind: str
     name: str
@@ -69,6 +75,7 @@ class Component:
     version: str
     value: str
     requires_core: str | None  # the package's own requirement on clscli, such as "clscli>=0.1"
+    is_member: bool = False  # of a family, whose entry point this is
 
     @property
     def qualified(self) -> str:
@@ -79,6 +86,20 @@ class Component:
     def is_core(self) -> bool:
         """Whether clscli itself ships this component."""
         return self.dist == CORE
+
+    @property
+    def is_family(self) -> bool:
+        """Whether it stands for all names that begin alike, and is no component itself."""
+        return self.name.endswith("/*")
+
+    @property
+    def has_valid_name(self) -> bool:
+        """Whether a spec could name it."""
+        return bool(self.is_member or NAME.fullmatch(self.name) or _FAMILY.fullmatch(self.name))
+
+    def offers(self, name: str) -> bool:
+        """Tell whether a bare name is this component's, or may be one of this family's."""
+        return name.startswith(self.name[:-1]) if self.is_family else name == self.name
 
     @property
     def spec_name(self) -> str:
@@ -138,21 +159,31 @@ def resolve(kind: str, name: str) -> Component:
     """Find the component that a user means by `name`, bare or as `dist:name`.
 
     A bare name that clscli ships is always clscli's. Raises UnknownComponentError with near names, or with
-    the qualified names to choose from when two other packages offer the same one.
+    the qualified names to choose from when two other packages offer the same one; PluginError when the family
+    that a name is of cannot be asked.
     """
-    components = [c for c in find_components(kind) if NAME.fullmatch(c.name)]
+    components = [c for c in find_components(kind) if c.has_valid_name]
     if ":" in name:
         return _resolve_qualified(kind, name, components)
-    matches = [c for c in components if c.name == name]
+    matches = [c for c in components if c.offers(name)]
     if matches and (matches[0].is_core or len(matches) == 1):
-        return matches[0]
+        return _settle(matches[0], name)
     word = KINDS[kind].singular
     if matches:
-        choices = " or ".join(f"'{c.qualified}'" for c in matches)
+        choices = " or ".join(f"'{c.dist}:{name}'" for c in matches)
         raise UnknownComponentError(f"{word} '{name}' is offered by {len(matches)} packages -- write {choices}")
     if name in KINDS[kind].refused:
         raise UnknownComponentError(f"there is no {word} '{name}': {KINDS[kind].refused[name]}")
     raise UnknownComponentError(f"unknown {word} '{name}'{_suggest(kind, name, components)}")
+
+
+def _settle(found: Component, name: str) -> Component:
+    """Return the component that was found for a bare name; of a family, its member."""
+    if not found.is_family:
+        return found
+    from clscli.families import find_member  # it stands on this module, and few names are of families
+
+    return find_member(found, name)
 
 
 def _resolve_qualified(kind: str, name: str, components: list[Component]) -> Component:
@@ -161,8 +192,8 @@ def _resolve_qualified(kind: str, name: str, components: list[Component]) -> Com
     word = KINDS[kind].singular
     of_dist = [c for c in components if c.dist == dist]
     for component in of_dist:
-        if component.name == short:
-            return component
+        if component.offers(short):
+            return _settle(component, short)
     if of_dist:
         raise UnknownComponentError(f"package '{dist}' has no {word} '{short}'{_suggest(kind, short, of_dist)}")
     try:
@@ -182,8 +213,14 @@ def _is_hidden(dist: str) -> bool:
 def _suggest(kind: str, name: str, components: Iterable[Component]) -> str:
     """Say what the user may have meant, as ` -- did you mean ...?`; from metadata, without any import."""
     names = sorted({c.name for c in components})
-    near = near_names(name, names)
     see = f"(see: clscli list {kind})"
+    family, slash, _ = name.partition("/")
+    if slash:
+        near = near_names(f"{family}/*", [n for n in names if n.endswith("/*")])
+        return f": no installed package offers {kind} of the name {family}/*" + (
+            f" -- did you mean {near}? {see}" if near else f" {see}"
+        )
+    near = near_names(name, names)
     if near:
         return f" -- did you mean {near}? {see}"
     if names and len(names) < FEW_NAMES:
@@ -219,7 +256,7 @@ def incompatibility(component: Component) -> str | None:
 
 
 def load(component: Component) -> Callable[..., Any]:
-    """Import a component and return its callable.
+    """Import a component and return its callable; of a family, the family.
 
     Raises PluginError, naming package, version and cause, when the package does not fit this clscli, cannot
     be imported, or the entry point names something that cannot be called.
@@ -238,6 +275,10 @@ def load(component: Component) -> Callable[..., Any]:
         ) from cause
     if not callable(target):
         raise PluginError(f"{component} is not callable: {component.value} is of type {type(target).__name__}")
+    if component.is_member:
+        from clscli.families import make_member
+
+        return make_member(component, target)
     return target  # type: ignore[no-any-return]  # any callable is a component
 
 

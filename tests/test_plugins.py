@@ -149,8 +149,8 @@ def test_unknown_name_with_near_names(packages):
 
 
 def test_unknown_name_of_a_kind_with_few_names_lists_them():
-    assert resolve_error("datasets", "zzz") == (
-        f"unknown dataset 'zzz' -- there are: {', '.join(names('datasets'))} (see: clscli list datasets)"
+    assert resolve_error("necks", "zzz") == (
+        f"unknown neck 'zzz' -- there are: {', '.join(names('necks'))} (see: clscli list necks)"
     )
 
 

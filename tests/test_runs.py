@@ -21,7 +21,7 @@ from clscli.engine.run_directory import RunDirectory
 from clscli.spec import render_spec
 
 EPOCHS = 12
-TIMED = ("seconds", "images_per_second")
+TIMED = ("seconds", "images_per_second", "data_wait")
 
 
 def start(*arguments):

@@ -14,7 +14,8 @@ from clscli.models.published import published
 from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table, list_some
 from clscli.signature import read_parameters, unwrap
-from clscli.spec.check import BACKBONE, Bound
+from clscli.spec import Bound
+from clscli.spec.check import BACKBONE
 
 # What ImageNet models are compared at, if the backbone or its weights do not say otherwise.
 _DEFAULT_SIZE = 224

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from clscli.faults import Fault
 from clscli.plugins import near_names
-from clscli.signature import Fault, Parameter, check, complete, read_parameters
+from clscli.signature import Parameter, check, complete, read_parameters
 from clscli.spec.groups import Groups
 from clscli.toml import format_value
 

@@ -1,0 +1,182 @@
+"""Pictures per second of clscli's, mmpretrain's, timm's and torchvision's loaders, taking turns; run by hand.
+
+    pip install timm mmpretrain mmengine mmcv-lite      # the peers; clscli[test,mmpretrain] has them as well
+    python tests/benchmarks/bench_loader.py PHOTOS [--pictures 1000] [--size 500x375] [--rounds 5]
+    python tests/benchmarks/bench_loader.py PHOTOS --pictures 128 --size 4032x3024
+
+All read the same JPEGs, the photos below a folder brought to one size and repeated, crop and flip them at random,
+and give normalised float batches of 224 x 224 on the CPU. The resize is antialiased but for mmpretrain, whose
+OpenCV one cannot be. Epochs take turns, so that other work on the machine slows all alike, and the fastest epoch
+of each counts; the first one, which starts the workers, does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clscli.data.catalog import open_training_data
+from clscli.data.loader import BatchLoader
+from clscli.data.pipeline import build_transforms
+from clscli.data.samplers import build_sampler
+from clscli.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from clscli.spec import load_spec
+
+BATCH, WORKERS = 64, 2
+Epochs = Callable[[], Iterator[Tensor]]
+
+
+def clscli(root: Path, scaled: bool = True) -> Epochs:
+    crop = {"type": "random_resized_crop", "size": 224, "scale": [0.08, 1.0]}
+    spec = load_spec(
+        {
+            "data": {"root": str(root), "scaled_decode": scaled, "val_fraction": 0.001},
+            "transforms": {"train": [crop, {"type": "random_horizontal_flip"}]},
+        }
+    )
+    view = open_training_data(spec).train
+    loader = BatchLoader(
+        view,
+        build_transforms(spec, "train"),
+        batch_size=BATCH,
+        seed=0,
+        sampler=build_sampler(spec, view),
+        num_workers=WORKERS,
+        scaled_decode=scaled,
+    )
+    normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    return lambda: (normalize(batch.images) for batch in loader.epoch(0))
+
+
+def clscli_full(root: Path) -> Epochs:
+    return clscli(root, scaled=False)
+
+
+def mmpretrain(root: Path) -> Epochs:
+    import cv2
+    from mmengine.dataset import pseudo_collate
+    from mmpretrain.datasets import CustomDataset
+    from mmpretrain.models.utils import ClsDataPreprocessor
+    from torch.utils.data import DataLoader
+
+    cv2.setNumThreads(0)  # as all of mmpretrain's configs do
+    dataset = CustomDataset(
+        data_prefix=str(root),
+        pipeline=[
+            {"type": "LoadImageFromFile"},
+            {"type": "RandomResizedCrop", "scale": 224},
+            {"type": "RandomFlip", "prob": 0.5, "direction": "horizontal"},
+            {"type": "PackInputs"},
+        ],
+    )
+    pixels = [[255 * value for value in values] for values in (IMAGENET_MEAN, IMAGENET_STD)]
+    preprocess = ClsDataPreprocessor(*pixels, to_rgb=True)
+    loader = DataLoader(
+        dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True, collate_fn=pseudo_collate
+    )
+    return lambda: (preprocess(batch, training=True)["inputs"] for batch in loader)
+
+
+def timm(root: Path) -> Epochs:
+    from timm.data import ImageDataset, create_loader
+
+    loader = create_loader(
+        ImageDataset(str(root)),
+        (3, 224, 224),
+        BATCH,
+        is_training=True,
+        color_jitter=None,
+        interpolation="bilinear",
+        num_workers=WORKERS,
+        device=torch.device("cpu"),
+    )
+    return lambda: (images for images, _ in loader)
+
+
+def torchvision(root: Path) -> Epochs:
+    from torch.utils.data import DataLoader
+    from torchvision.datasets import ImageFolder
+    from torchvision.transforms import v2
+
+    transform = v2.Compose(
+        [
+            v2.PILToTensor(),
+            v2.RandomResizedCrop(224, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    dataset = ImageFolder(str(root), transform)
+    loader = DataLoader(dataset, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    return lambda: (images for images, _ in loader)
+
+
+LOADERS = {
+    "clscli": clscli,
+    "clscli-full": clscli_full,
+    "mmpretrain": mmpretrain,
+    "timm": timm,
+    "torchvision": torchvision,
+}
+
+
+def bring_to_size(photos: Path, root: Path, size: tuple[int, int], pictures: int) -> None:
+    """Save the photos below a folder anew, as JPEGs of one size, and repeat them by links."""
+    paths = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    originals: list[Path] = []
+    for path in paths[:pictures]:
+        folder = root / f"class{len(originals) % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with Image.open(path) as image:
+                photo = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        except OSError:  # a truncated one, perhaps: not what is measured here
+            continue
+        originals.append(folder / f"{len(originals):05}.jpg")
+        photo.save(originals[-1], quality=90)
+    for number in range(len(originals), pictures):
+        original = originals[number % len(originals)]
+        original.with_name(f"{number:05}.jpg").hardlink_to(original)
+
+
+def seconds_of(epoch: Iterator[Tensor]) -> float:
+    """Read an epoch; return how long that took."""
+    started = time.perf_counter()
+    for images in epoch:
+        assert (images.dtype, images.shape[1:]) == (torch.float32, (3, 224, 224))
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--size", default="500x375", metavar="WIDTHxHEIGHT")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--loaders", nargs="+", choices=LOADERS, default=list(LOADERS))
+    arguments = parser.parse_args()
+    width, height = map(int, arguments.size.split("x"))
+    with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
+        bring_to_size(arguments.photos, Path(folder), (width, height), arguments.pictures)
+        epochs = {name: LOADERS[name](Path(folder)) for name in arguments.loaders}
+        times: dict[str, list[float]] = {name: [] for name in epochs}
+        for _ in range(arguments.rounds + 1):
+            for name, epoch in epochs.items():
+                times[name].append(seconds_of(epoch()))
+    fastest = {name: min(seconds[1:]) for name, seconds in times.items()}
+    first = arguments.loaders[0]
+    for name, seconds in fastest.items():
+        speed, ratio = arguments.pictures / seconds, seconds / fastest[first]
+        print(f"{name:12} {speed:7.0f} images/s   {first} is {ratio:.2f} x as fast")
+
+
+if __name__ == "__main__":
+    main()
