@@ -81,7 +81,8 @@ def tiny(pictures) -> dict:
 def tiny_spec(root: Path) -> dict:
     """Return the spec of the `tiny` fixture for some folder of pictures."""
     return {
-        "data": {"root": str(root), "batch_size": 8, "num_workers": 0},
+        # Without a cache: its pictures are so small that they would be kept on the device.
+        "data": {"root": str(root), "batch_size": 8, "num_workers": 0, "cache": "none"},
         "transforms": {
             "train": [{"type": "random_crop", "size": 20, "padding": 2}, {"type": "random_horizontal_flip"}],
             "eval": [],

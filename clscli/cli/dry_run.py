@@ -17,6 +17,7 @@ from clscli.engine.device import choose_device, device_name
 from clscli.engine.groups import GroupRow, build_optimizer, describe_groups
 from clscli.engine.idle_settings import idle_settings
 from clscli.engine.initial_weights import load_initial
+from clscli.engine.loaders import settle_cache
 from clscli.engine.memory import settle_batch_size
 from clscli.engine.prepare import Plan, prepare
 from clscli.models.weights import find_pretrained, load_pretrained
@@ -41,7 +42,7 @@ def show_dry_run(
     """Prepare a run, print what it would be, and leave nothing behind."""
     chosen = choose_device(device)
     draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
-    plan = settle_batch_size(prepare(resolve(draft, check_structure(draft))), chosen)
+    plan = settle_cache(settle_batch_size(prepare(resolve(draft, check_structure(draft))), chosen))
     weights = _try_weights(plan)
     images = plan.spec.spec.data.images_per_batch
     for note in idle_settings(plan.spec, num_batches(len(plan.sampler), images)):
@@ -106,7 +107,7 @@ def _data_table(plan: Plan) -> str:
     rows = [(n, str(t), str(v)) for n, t, v in zip(plan.data.classes, train, val, strict=True)]
     if len(rows) > _MAX_CLASSES:
         rows = [*rows[:_MAX_CLASSES], (f"... {len(rows) - _MAX_CLASSES} more classes", "", "")]
-    rows.append(("all", str(sum(train)), str(sum(val))))
+    rows.append(("all", str(len(plan.data.train)), str(len(plan.data.val))))
     return format_table(("class", "training pictures", "validation pictures"), rows, right=(1, 2))
 
 

@@ -2,8 +2,9 @@
 
 A batch transform is a callable with an attribute `p`, the probability that a batch gets it. It takes images,
 `float (B, C, H, W)` from 0 to 255, and targets, `int64 (B,)`, and returns images of the same shape and targets
-`float (B, K)`, each a distribution over the classes. It draws from torch's global CPU generator, which is seeded
-for each step.
+`float (B, K)`, each a distribution over the classes. Of pictures with several labels the targets that it gets are
+`float (B, K)` already, 1 for every label, and those that it returns are shares of each. It draws from torch's
+global CPU generator, which is seeded for each step.
 """
 
 from __future__ import annotations
@@ -45,10 +46,15 @@ class BatchTransforms:
             if drawn < transform.p:
                 return transform(images, targets)
             drawn -= transform.p
-        return images, F.one_hot(targets, self.num_classes).float()
+        return images, dense(targets, self.num_classes)
 
 
-def build_batch_transforms(spec: ResolvedSpec, num_classes: int) -> BatchTransforms:
+def dense(targets: Tensor, num_classes: int) -> Tensor:
+    """Return targets as `float (B, K)`: class indices become one-hot."""
+    return targets if targets.is_floating_point() else F.one_hot(targets, num_classes).float()
+
+
+def build_batch_transforms(spec: ResolvedSpec, num_classes: int, *, multi_label: bool = False) -> BatchTransforms:
     """Build the spec's `transforms.batch`, and try each of them.
 
     Raises SpecError when their probabilities exceed 1, PluginError when one fails or breaks its contract.
@@ -56,6 +62,8 @@ def build_batch_transforms(spec: ResolvedSpec, num_classes: int) -> BatchTransfo
     bounds = spec.many("transforms", "batch")
     transforms: list[BatchTransform] = [spec.construct(bound, num_classes=num_classes) for bound in bounds]
     images, targets = torch.rand(2, 3, 32, 32) * 255, torch.tensor([0, num_classes - 1])
+    if multi_label:
+        targets = dense(targets, num_classes)
     for bound, transform in zip(bounds, transforms, strict=True):
         if not isinstance(getattr(transform, "p", None), float):
             raise PluginError(f"{bound.component} breaks its contract: it needs an attribute p, a probability")

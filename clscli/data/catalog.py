@@ -12,7 +12,7 @@ from torch import Tensor
 from clscli.data.datasets.folder import Folder
 from clscli.data.datasets.wrappers import has_repeats, innermost
 from clscli.data.layout import as_root, find_splits, other_folders
-from clscli.data.samples import Dataset
+from clscli.data.samples import Dataset, has_label_sets
 from clscli.data.split import PARTS, View, part, read_manifest, stratified_split, whole
 from clscli.errors import DataError
 from clscli.reports.text import list_some
@@ -64,11 +64,12 @@ def _pair(
     spec: ResolvedSpec, train: Dataset, val: Dataset | None, run: Path | None, notes: list[str]
 ) -> TrainingData:
     classes = list(train.classes)
-    if len(classes) == 1:
+    if len(classes) == 1 and not has_label_sets(train):  # of several labels, one alone is a question: yes or no
         raise DataError(f"found one class, {classes[0]!r} -- a classifier needs at least two")
     if val is not None:
         try:
             view = whole(val, classes, "the validation pictures")
+            check_labels(view, "the validation pictures", multi_label=has_label_sets(train))
         except DataError as error:
             raise spec.error(_named_at(spec, "val"), str(error)) from None
         if missing := _missing_classes(view):
@@ -152,6 +153,13 @@ def open_split(
     if missing := _missing_classes(view):
         log.info("note: no pictures of: %s; these classes are in no average", missing)
     return view
+
+
+def check_labels(view: View, where: str, *, multi_label: bool) -> None:
+    """Raise DataError for pictures of one label where those of training have several, or the other way round."""
+    if view.multi_label != multi_label:
+        has, have = ("several labels", "one") if view.multi_label else ("one label", "several")
+        raise DataError(f"{where}: have {has} each, and those that the model is trained on have {have}")
 
 
 def _missing_classes(view: View) -> str:

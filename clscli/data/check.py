@@ -99,7 +99,7 @@ def _unreadable(surveys: Sequence[Survey], *, skipped: bool) -> tuple[list[Findi
         hint = 'mend or remove them, or set data.on_bad_image = "skip"'
         return [Finding("unreadable", f"{found} -- {hint}", details)], []
     train, val, *_ = surveys
-    bad = Counter(train.class_of(index) for index in train.unreadable)
+    bad = Counter(name for index in train.unreadable for name in train.view.labels(index))
     counts = zip(train.view.classes, train.view.class_counts, strict=True)
     problems = []
     if gone := [name for name, count in counts if count == bad[name]]:
@@ -153,8 +153,9 @@ def _imbalance(train: View) -> Iterator[Finding]:
     counts: dict[str, int] = dict(zip(train.classes, train.class_counts, strict=True))
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= _IMBALANCE * max(1, counts[least]):
+        fairer = "map or macro_f1" if train.multi_label else "macro_f1 or balanced_accuracy"
         yield Finding(
             "imbalance",
             f"{most!r} has {counts[most]} training pictures, {least!r} {counts[least]}: "
-            "top-1 tells little of small classes -- look at macro_f1 or balanced_accuracy",
+            f"{'micro_f1' if train.multi_label else 'top-1'} tells little of small classes -- look at {fairer}",
         )

@@ -52,7 +52,10 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
     stamps = np.full(len(view), _NOT_SEEN, np.int64)
 
     def look(indices: range) -> dict[int, str]:
-        if not _is_file(view[indices[0]].source):
+        first = view[indices[0]].source
+        if isinstance(first, Tensor):
+            sizes[indices.start : indices.stop] = [_shape(view[index].source) for index in indices]
+        if not _is_file(first):
             return {}
         sources = [view[index].source for index in indices]
         own = np.array([_stamp(source) for source in sources], np.int64)
@@ -80,6 +83,11 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, not all the rest first
         known.add(stamps, sizes)
     return Headers(unreadable, torch.from_numpy(sizes))
+
+
+def _shape(source: Source) -> tuple[int, int]:
+    """Return height and width of what lies in memory as a tensor."""
+    return (source.shape[-2], source.shape[-1]) if isinstance(source, Tensor) else (0, 0)
 
 
 def _is_file(source: Source) -> TypeGuard[str | Path]:

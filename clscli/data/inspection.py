@@ -50,8 +50,8 @@ class Survey:
         return str(source) if isinstance(source, str | Path) else self.view.key(index)
 
     def class_of(self, index: int) -> str:
-        """Name the class of a picture."""
-        return self.view.classes[int(self.view.targets[index])]
+        """Name the class of a picture; of several, all of them."""
+        return ", ".join(self.view.labels(index))
 
     def add(self, facts: _Facts) -> None:
         """Take note of the next picture."""

@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,7 +27,10 @@ from clscli.seeds import augment_as, preserved
 
 
 class Batch(NamedTuple):
-    """Some samples, stacked: `images` is `uint8 (B, C, H, W)`, channels last in memory; `targets` `int64 (B,)`."""
+    """Some samples, stacked: `images` is `uint8 (B, C, H, W)`, channels last in memory.
+
+    `targets` is `int64 (B,)`, or `float32 (B, K)`, 0 or 1, of pictures with several labels.
+    """
 
     images: Tensor
     targets: Tensor
@@ -39,7 +42,7 @@ class Batch(NamedTuple):
 class _Item:
     index: int
     image: Tensor | None
-    target: int
+    target: Tensor
     reason: str
 
 
@@ -64,7 +67,7 @@ class Reader:
             return [self._read(draw) for draw in draws]
 
     def _read(self, draw: Draw) -> _Item:
-        target = int(self.view.targets[draw.index])
+        target = self.view.target(draw.index)
         augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
         try:
             image = read(self.view[draw.index].source, self.transforms, scaled_decode=self.scaled_decode)
@@ -83,7 +86,7 @@ def collate(items: list[_Item]) -> Batch:
         # An empty batch with the reason travels better than an exception; the trainer raises it.
         return Batch(torch.empty(0), torch.empty(0), torch.empty(0), [(-1, f"{shapes[0]} and {shapes[1]}")])
     images = stack([item.image for item in good if item.image is not None])
-    targets = torch.tensor([item.target for item in good], dtype=torch.int64)
+    targets = torch.stack([item.target for item in good]) if good else torch.empty(0, dtype=torch.int64)
     return Batch(images, targets, torch.tensor([item.index for item in good], dtype=torch.int64), bad)
 
 
@@ -96,6 +99,23 @@ def stack(images: Sequence[Tensor]) -> Tensor:
         return torch.empty(0, dtype=torch.uint8)
     batch: Tensor = default_collate([image.permute(1, 2, 0) for image in images])
     return batch.permute(0, 3, 1, 2)
+
+
+class Loader(Protocol):
+    """What gives the batches of a view: a BatchLoader, or one that keeps the pictures."""
+
+    view: View
+    order: BatchOrder
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from batch `start` on."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what reads."""
+        ...
 
 
 class BatchLoader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ class Draw:
     epoch: int
     index: int
     repeat: int = 0  # how often the epoch has had the sample before: each time it is augmented differently
+
+
+class Part(NamedTuple):
+    """What one process has of a batch."""
+
+    number: int  # of the batch in its epoch
+    indices: Tensor  # int64 (B,)
+    repeats: Tensor  # int64 (B,), see `Draw`
+    first: int  # where in the batch it begins
+    num_samples: int  # of the batch, of all processes together
 
 
 def num_batches(num_samples: int, batch_size: int) -> int:
@@ -54,6 +65,12 @@ class BatchOrder:
         return num_batches(self.num_drawn, self.batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
+        for part in self.parts():
+            pairs = zip(part.indices.tolist(), part.repeats.tolist(), strict=True)
+            yield [Draw(self.epoch, *pair) for pair in pairs]
+
+    def parts(self) -> Iterator[Part]:
+        """Yield what this process has of each batch, as tensors."""
         if self.sampler is None:
             order = torch.arange(self.num_samples)
         else:
@@ -61,8 +78,10 @@ class BatchOrder:
         before = count_before(order)
         for number in range(self.start, len(self)):
             batch = self._slice(number)
-            own, repeats = (part[batch].tensor_split(self.processes)[self.rank] for part in (order, before))
-            yield [Draw(self.epoch, *one) for one in zip(own.tolist(), repeats.tolist(), strict=True)]
+            slices = order[batch].tensor_split(self.processes)
+            own, repeats = slices[self.rank], before[batch].tensor_split(self.processes)[self.rank]
+            first = sum(map(len, slices[: self.rank]))
+            yield Part(number, own, repeats, first, sum(map(len, slices)))
 
     def _slice(self, number: int) -> slice:
         """Return where in an epoch's order a batch lies."""

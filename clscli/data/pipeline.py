@@ -31,7 +31,7 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
     which = "train" if split == "train" else "eval"
     bounds = spec.many("transforms", which)
     transforms: list[Transform] = [spec.construct(bound, split=split) for bound in bounds]
-    image = _noise()
+    image = noise()
     for bound, transform in zip(bounds, transforms, strict=True):
         try:
             with seeded(0):
@@ -47,7 +47,7 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
             raise PluginError(
                 f"{bound.component} breaks its contract: it must return uint8 (C, H, W), not {found}"
             )
-        if which == "eval" and _is_random(transform, image):
+        if which == "eval" and is_random(transform, image):
             raise spec.error(
                 bound.path,
                 f"{bound.label} is random -- in evaluation every picture must look the same every time",
@@ -69,11 +69,12 @@ def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int,
                 return channels, height, width
             except UnreadableImageError:
                 continue
-        channels, height, width = apply(transforms, _noise()).shape
+        channels, height, width = apply(transforms, noise()).shape
         return channels, height, width
 
 
-def _noise() -> Tensor:
+def noise() -> Tensor:
+    """Return a picture that does not exist, to try transforms on."""
     return torch.randint(0, 256, _TRIAL_SHAPE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -83,7 +84,8 @@ def _keeps_its_word(transform: RegionTransform, image: Tensor, result: Tensor) -
         return torch.equal(take(image, transform.region(image.shape[1], image.shape[2])), result)
 
 
-def _is_random(transform: Transform, image: Tensor) -> bool:
+def is_random(transform: Transform, image: Tensor) -> bool:
+    """Tell whether a transform makes of the same image now this and now that."""
     with augmenting(0, 0, 0):
         state = torch.get_rng_state()
         first = transform(image.clone())  # a transform may write into its input

@@ -87,11 +87,11 @@ def preview(spec: ResolvedSpec, split: str, num: int, *, steps: bool) -> Preview
     for draw in _draws(spec, view, split, num):
         items = [reader[draw] for reader in readers]
         reason = next((item.reason for item in items if item.image is None), "")
-        label = view.classes[int(view.targets[draw.index])]
+        label = ", ".join(view.labels(draw.index))
         strips.append(Strip(view.key(draw.index), label, [_stage(item.image) for item in items], reason))
-        results.append(items[-1].image)
+        results.append((items[-1].image, items[-1].target))
     titles = ["original", *(names if steps else ["transformed"])]
-    mixed = _mixed(spec, view.classes, strips, results) if steps and split == "train" else []
+    mixed = _mixed(spec, view, results) if steps and split == "train" else []
     which = "training pictures, as drawn in the first epoch" if split == "train" else "validation pictures"
     return Preview(f"{which}: {', '.join(names) or 'no transforms'}", titles, strips, mixed)
 
@@ -115,28 +115,26 @@ def _stage(image: Tensor | None) -> Stage | None:
     return Stage(image, height, width)
 
 
-def _mixed(
-    spec: ResolvedSpec, classes: list[str], strips: Sequence[Strip], images: Sequence[Tensor | None]
-) -> list[Mixed]:
+def _mixed(spec: ResolvedSpec, view: View, results: Sequence[tuple[Tensor | None, Tensor]]) -> list[Mixed]:
     """Apply every batch transform to the readable pictures, if there are two or more, of one size."""
-    transforms = build_batch_transforms(spec, len(classes)).transforms
+    transforms = build_batch_transforms(spec, len(view.classes), multi_label=view.multi_label).transforms
+    images = [image for image, _ in results]
     readable = [image for image in images if image is not None]
     if len(readable) < 2 or len({image.shape for image in readable}) > 1:
         return []
-    labels = [strip.label for strip, image in zip(strips, images, strict=True) if image is not None]
-    targets = torch.tensor([classes.index(label) for label in labels])
+    targets = torch.stack([target for image, target in results if image is not None])
     rows = []
     for bound, transform in zip(spec.many("transforms", "batch"), transforms, strict=True):
         with seeded(spec.spec.seed, "step", 0):
             mixed, shares = transform(torch.stack(readable).float(), targets)
-        results = iter(zip(mixed.round().clamp(0, 255).byte(), shares, strict=True))
-        cells = [next(results) if image is not None else None for image in images]
+        mixtures = iter(zip(mixed.round().clamp(0, 255).byte(), shares, strict=True))
+        cells = [next(mixtures) if image is not None else None for image in images]
         rows.append(
             Mixed(
                 bound.component.spec_name,
                 transform.p,
                 [None if cell is None else _stage(cell[0]) for cell in cells],
-                [[] if cell is None else _shares(cell[1], classes) for cell in cells],
+                [[] if cell is None else _shares(cell[1], view.classes) for cell in cells],
             )
         )
     return rows
@@ -144,5 +142,5 @@ def _mixed(
 
 def _shares(target: Tensor, classes: Sequence[str]) -> list[str]:
     """Name the two classes that have the greatest shares of a target."""
-    shares, order = target.topk(2)
+    shares, order = target.topk(min(2, len(classes)))
     return [f"{100 * share:.0f} % {classes[i]}" for share, i in zip(shares, order, strict=True) if share >= 0.005]

@@ -1,6 +1,7 @@
 """Samplers: which samples an epoch consists of, and in which order.
 
-A sampler is told `targets`, the class index of every sample, `int64 (N,)`, and `num_classes`. It has a length,
+A sampler is told `targets`, the class index of every sample, `int64 (N,)`, and `num_classes`. Of pictures with
+several labels, `targets` is `LabelSets`, a sequence of tuples of indices. It has a length,
 that of an epoch, and is called with a generator, which is seeded for the epoch, for the `int64` indices of one
 epoch's samples. Several processes draw the same order and take slices of its batches, and a run that is resumed
 draws it again: a sampler need not know of either.
@@ -14,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from clscli.data.samples import LabelSets
 from clscli.data.split import View
 from clscli.errors import PluginError, describe
 from clscli.seeds import seed_for
@@ -31,7 +33,7 @@ class Sampler(Protocol):
 class Shuffled:
     """Take every sample once in an epoch, in random order."""
 
-    def __init__(self, targets: Tensor) -> None:
+    def __init__(self, targets: Tensor | LabelSets) -> None:
         self.num_samples = len(targets)
 
     def __len__(self) -> int:
@@ -47,11 +49,19 @@ class ClassWeighted:
     A sample is drawn with a probability in proportion to 1 / n^power, of the n samples of its class: with 1
     all classes come equally often, with 0.5 as the square root of their numbers, with 0 as they are. Samples
     are drawn with replacement, as many in an epoch as there are, so some several times and some not at all.
+    For pictures with several labels there is the data set `class_balanced` instead.
 
     Mahajan et al., "Exploring the limits of weakly supervised pretraining", 2018 (the square root).
     """
 
-    def __init__(self, targets: Tensor, num_classes: int, *, power: Annotated[float, Field(ge=0)] = 1.0) -> None:
+    def __init__(
+        self, targets: Tensor | LabelSets, num_classes: int, *, power: Annotated[float, Field(ge=0)] = 1.0
+    ) -> None:
+        if isinstance(targets, LabelSets):
+            raise ValueError(
+                "draws pictures by their one class, and these have several labels -- show those of rare classes "
+                'more often by data.train = { type = "class_balanced", dataset = ... }'
+            )
         counts = torch.bincount(targets, minlength=num_classes)
         self.by_class = targets.argsort(stable=True)
         self.counts = counts
@@ -78,7 +88,7 @@ class RepeatedAugmentation:
     et al., "Training data-efficient image transformers & distillation through attention", 2020.
     """
 
-    def __init__(self, targets: Tensor, *, repeats: Annotated[int, Field(ge=2)] = 3) -> None:
+    def __init__(self, targets: Tensor | LabelSets, *, repeats: Annotated[int, Field(ge=2)] = 3) -> None:
         self.num_samples = len(targets)
         self.repeats = repeats
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clscli.data.samples import Dataset, Sample, targets_of
+from clscli.data.samples import Dataset, LabelSets, Sample, has_label_sets, label_sets_of, targets_of
 from clscli.errors import DataError
 from clscli.seeds import seed_for
 
@@ -31,8 +31,8 @@ _CHUNK = 1 << 16  # samples whose numbers are Python's at one time
 class View:
     """Show some samples of a data set, with each target translated into an index of `classes`.
 
-    `targets` is `int64 (N,)`. `sizes` is `int32 (N, 2)`: height and width of every picture, upright, and zeros
-    where nobody has looked; None before somebody has.
+    `targets` is `int64 (N,)`, or `LabelSets` if the view is `multi_label`. `sizes` is `int32 (N, 2)`: height and
+    width of every picture, upright, and zeros where nobody has looked; None before somebody has.
     """
 
     def __init__(
@@ -45,14 +45,35 @@ class View:
         self.dataset = dataset
         self.classes = classes
         self.sizes = sizes
-        self.targets = translate[_targets(dataset)[indices]]
+        self.multi_label = has_label_sets(dataset)
+        self.targets: Tensor | LabelSets
+        if self.multi_label:
+            self.targets = label_sets_of(dataset).of(indices.numpy(), translate.int().numpy())
+        else:
+            self.targets = translate[_targets(dataset)[indices]]
         self._indices = indices
 
     def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(self.dataset[int(self._indices[index])].source, int(self.targets[index]))
+        target = self.targets[index]
+        source = self.dataset[int(self._indices[index])].source
+        return Sample(source, target if isinstance(target, tuple) else int(target))
+
+    def labels(self, index: int) -> list[str]:
+        """Name the classes of a sample: one, or with several labels any number of them."""
+        target = self.targets[index]
+        return [self.classes[i] for i in (target if isinstance(target, tuple) else [int(target)])]
+
+    def target(self, index: int) -> Tensor:
+        """Return the target of a sample as batches have it: `int64 ()`, or of several labels `float32 (K,)`."""
+        target = self.targets[index]
+        if isinstance(target, Tensor):
+            return target
+        dense = torch.zeros(len(self.classes))
+        dense[list(target)] = 1
+        return dense
 
     def key(self, index: int) -> str:
         """Name a sample independently of where the data set lies."""
@@ -66,8 +87,8 @@ class View:
     def fingerprint(self) -> str:
         """Return a short text that changes with the samples' names, classes and order."""
         digest = hashlib.blake2b(digest_size=16)
-        for key, target in zip(self.keys(), _numbers(self.targets), strict=True):
-            digest.update(f"{key}/{self.classes[target]}\n".encode(errors="surrogateescape"))
+        for key, labels in zip(self.keys(), _labels(self.targets, self.classes), strict=True):
+            digest.update(f"{key}/{labels}\n".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def without(self, bad: Iterable[int]) -> View:
@@ -79,12 +100,31 @@ class View:
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Number of samples of every class."""
+        """Number of samples of every class; one with several labels is counted for each of them."""
+        if isinstance(self.targets, LabelSets):
+            return tuple(self.targets.counts(len(self.classes)).tolist())
         return tuple(torch.bincount(self.targets, minlength=len(self.classes)).tolist())
 
 
 def _targets(dataset: Dataset) -> Tensor:
     return torch.from_numpy(np.array(targets_of(dataset), dtype=np.int64))
+
+
+def strata(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Return the class by which each sample is divided: its own, or of several the rarest.
+
+    Samples without any label are a class of their own.
+    """
+    if has_label_sets(dataset):
+        return label_sets_of(dataset).rarest(len(dataset.classes))
+    return _targets(dataset).numpy()
+
+
+def _labels(targets: Tensor | LabelSets, classes: list[str]) -> Iterator[str]:
+    """Name the classes of every sample; of several, in the order of the classes, with commas between them."""
+    if isinstance(targets, LabelSets):
+        return (",".join(classes[label] for label in sorted(own)) for own in targets)
+    return (classes[target] for target in _numbers(targets))
 
 
 def _numbers(values: Tensor) -> Iterator[int]:
@@ -126,14 +166,16 @@ def stratified_split(dataset: Dataset, fraction: float, seed: int) -> Tensor:
     """Divide a data set into train and val, every class by the same fraction; see `PARTS`.
 
     Whether a sample goes to val depends on the seed and its own key, not on its neighbours' order, samples of
-    one key stay together, and every class of two or more samples has at least one on each side.
+    one key stay together, and every class of two or more samples has at least one on each side. A sample with
+    several labels goes with those that have the same rarest label: rare classes are divided by the fraction,
+    the frequent ones among them by chance.
     """
-    targets = _targets(dataset).numpy()
+    targets = strata(dataset)
     keys = (sample_key(dataset, index) for index in range(len(dataset)))
     ranks = np.fromiter((seed_for(seed, "split", key) for key in keys), np.int64, len(dataset))
     order = np.lexsort((ranks, targets))  # by class, and within each by rank
 
-    counts = np.bincount(targets, minlength=len(dataset.classes))
+    counts = np.bincount(targets)
     starts = np.cumsum(counts) - counts
     num_val = np.array([min(max(1, round(int(n) * fraction)), int(n) - 1) for n in counts])
 
@@ -153,20 +195,24 @@ def part(dataset: Dataset, parts: Tensor, split: str, classes: list[str]) -> Vie
     """
     chosen = (parts == PARTS.index(split)).nonzero().flatten()
     view = View(dataset, chosen, classes)
-    if (view.targets == _UNKNOWN).any():
-        found = {dataset.classes[target] for target in np.unique(_targets(dataset)[chosen].numpy())}
+    used = view.targets.labels if isinstance(view.targets, LabelSets) else view.targets.numpy()
+    if (used == _UNKNOWN).any():
+        own = View(dataset, chosen, dataset.classes)
+        found = {name for name, count in zip(own.classes, own.class_counts, strict=True) if count}
         raise _unknown_classes(sorted(found - set(classes)), classes, f"the split '{split}'")
     return view
 
 
 def write_manifest(path: Path, dataset: Dataset, parts: Tensor) -> None:
-    """Save a division as CSV: path, class, split."""
+    """Save a division as CSV: path, class, split; several classes of a picture with commas between them."""
     with path.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "class", "split"))
-        for index, (target, number) in enumerate(zip(_numbers(_targets(dataset)), _numbers(parts), strict=True)):
+        targets = label_sets_of(dataset) if has_label_sets(dataset) else _targets(dataset)
+        rows = zip(_labels(targets, dataset.classes), _numbers(parts), strict=True)
+        for index, (labels, number) in enumerate(rows):
             if number != NO_PART:
-                writer.writerow((sample_key(dataset, index), dataset.classes[target], PARTS[number]))
+                writer.writerow((sample_key(dataset, index), labels, PARTS[number]))
 
 
 def read_manifest(path: Path, dataset: Dataset) -> Tensor:

@@ -32,6 +32,7 @@ class DataTable(_Table):
     sampler: ComponentTable
     check_headers: bool  # of every picture, before the run
     on_bad_image: Literal["error", "skip"]
+    cache: Literal["auto", "none", "device"]  # "auto": small pictures on the device
     scaled_decode: bool  # large JPEGs at 1/2, 1/4 or 1/8, where the first transform needs no more of them
 
     @property
@@ -69,8 +70,8 @@ class ModelTable(_Table):
     loss: ComponentTable | Annotated[list[ComponentTable], Field(min_length=1)]
 
 
-# What `Evaluation.summary()` has.
-Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss"]
+# What the summary of an evaluation has; map and micro_f1 with several labels a picture, where top-k is not.
+Monitor = Literal["top1", "top5", "macro_f1", "balanced_accuracy", "loss", "map", "micro_f1"]
 _Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
 

@@ -265,7 +265,7 @@ def test_the_length_is_the_number_of_batches():
 
 
 def test_what_workers_are_given_survives_pickling():
-    reader = Reader(view_of(Pictures()), [Noise(), crops.random_crop(size=4)], 3)
+    reader = Reader(view_of(Pictures()), [Noise(), crops.RandomCrop(size=4)], 3)
     copy, draw = pickle.loads(pickle.dumps((reader, Draw(2, 5))))
     assert draw == Draw(2, 5)
     assert torch.equal(copy[draw].image, reader[draw].image)

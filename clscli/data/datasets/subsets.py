@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from clscli.data.datasets.wrappers import Selection, has_label_sets, has_repeats, raw_targets
-from clscli.data.samples import Dataset
-from clscli.data.split import sample_key
+from clscli.data.datasets.wrappers import Selection, has_repeats, raw_targets
+from clscli.data.samples import Dataset, has_label_sets, label_sets_of
+from clscli.data.split import sample_key, strata
 from clscli.seeds import seed_for
 
 Count = Annotated[int, Field(ge=0)]
@@ -118,11 +117,9 @@ def drawn_order(dataset: Dataset, seed: int, purpose: str, *, stratified: bool) 
     ranks = np.fromiter((seed_for(seed, purpose, name) for name in names), np.int64, len(dataset))
     if not stratified:
         return np.argsort(ranks, kind="stable"), np.zeros(len(dataset), np.int64)
-    if has_label_sets(dataset) or not dataset.classes:
-        raise ValueError(
-            "pictures with several labels or none cannot be drawn class by class: set stratified = false"
-        )
-    targets = np.array(raw_targets(dataset), np.int64)
+    if not dataset.classes:
+        raise ValueError("pictures without labels cannot be drawn class by class: set stratified = false")
+    targets = strata(dataset)
     order = np.lexsort((ranks, targets))
     return order, targets[order]
 
@@ -136,20 +133,16 @@ def _is_among_first(targets: np.ndarray, fraction: float) -> np.ndarray:
 
 def _balanced(dataset: Dataset, threshold: float) -> np.ndarray:
     """Return the places of all samples, those of rare classes several times."""
-    targets = raw_targets(dataset)
+    num_classes = len(dataset.classes)
     if has_label_sets(dataset):
-        found = Counter(label for labels in targets for label in set(labels))
-        counts = np.array([found[label] for label in range(len(dataset.classes))])
+        sets = label_sets_of(dataset)
+        counts, group = sets.counts(num_classes), sets.rarest(num_classes)
     else:
-        counts = np.bincount(np.array(targets, np.int64), minlength=len(dataset.classes))
+        group = np.array(raw_targets(dataset), np.int64)
+        counts = np.bincount(group, minlength=num_classes)
     shares = np.maximum(counts, 1) / len(dataset)
     # Rounded, as 0.3 / 0.075 is to be 4, and its root 2.
     factors = np.append(np.round(np.sqrt(np.maximum(1, threshold / shares)), 9), 1)  # the last: of no class
-    if has_label_sets(dataset):
-        rarest = (max(labels, key=factors.__getitem__, default=-1) for labels in targets)
-        group = np.fromiter(rarest, np.int64, len(dataset))
-    else:
-        group = np.array(targets, np.int64)
     order = np.argsort(group, kind="stable")
     shown = np.floor(np.cumsum(factors[group[order]]) + 0.5)  # class by class: how often, up to each sample
     return np.sort(np.repeat(order, np.diff(shown, prepend=0).astype(np.int64)))

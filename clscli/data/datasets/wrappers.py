@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from clscli.data.samples import Dataset, LabelSets, Sample, Target
+from clscli.data.samples import Dataset, LabelSets, Sample, Target, has_label_sets
 from clscli.data.split import sample_key
 
 
@@ -158,11 +158,6 @@ def innermost(dataset: Dataset) -> Iterator[Dataset]:
         yield from innermost(dataset.dataset)
     else:
         yield dataset
-
-
-def has_label_sets(dataset: Dataset) -> bool:
-    """Tell whether a picture may have several labels, or none."""
-    return bool(getattr(dataset, "multi_label", False))
 
 
 def has_repeats(dataset: Dataset) -> bool:

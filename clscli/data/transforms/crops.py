@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
+from clscli.data.transforms.batched import BatchDraws
 from clscli.data.transforms.fields import (
     Fill,
     HeightAndWidth,
@@ -21,21 +23,59 @@ from clscli.data.transforms.fields import (
 from clscli.models.fields import Count
 
 
-def random_crop(
-    *,
-    size: Size | HeightAndWidth = 32,
-    padding: Count = 0,
-    fill: Fill = 0,
-    padding_mode: PaddingMode = "constant",
-) -> nn.Module:
+class RandomCrop:
     """Pad the image by `padding` pixels on each side, then cut out a random part of a size.
 
     `size` is a square's, or height and width. An image smaller than that is padded further.
     """
-    crop: nn.Module = v2.RandomCrop(
-        size, padding=padding or None, pad_if_needed=True, fill=fill, padding_mode=padding_mode
-    )
-    return crop
+
+    def __init__(
+        self,
+        *,
+        size: Size | HeightAndWidth = 32,
+        padding: Count = 0,
+        fill: Fill = 0,
+        padding_mode: PaddingMode = "constant",
+    ) -> None:
+        self.height, self.width = (size, size) if isinstance(size, int) else size
+        self.padding = padding
+        self.fill = fill
+        self.padding_mode = padding_mode
+        self.crop = v2.RandomCrop(
+            size, padding=padding or None, pad_if_needed=True, fill=fill, padding_mode=padding_mode
+        )
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Crop one image `(C, H, W)`."""
+        cropped: Tensor = self.crop(image)
+        return cropped
+
+    def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
+        """Crop a batch `(B, C, H, W)`: one look-up of pixels, as the padding is where no pixel is."""
+        height, width = images.shape[-2:]
+        rows, no_row = self._positions(height, self.height, draws)
+        columns, no_column = self._positions(width, self.width, draws)
+        batch = torch.arange(len(images), device=images.device)[:, None, None]
+        cropped = images.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]]
+        if self.padding_mode == "constant":
+            fill = torch.tensor(self.fill, dtype=torch.uint8, device=images.device)
+            outside = no_row[:, :, None, None] | no_column[:, None, :, None]
+            cropped = torch.where(outside, fill, cropped)
+        return cropped.permute(0, 3, 1, 2)
+
+    def _positions(self, length: int, size: int, draws: BatchDraws) -> tuple[Tensor, Tensor]:
+        """Draw which rows or columns of `length` each image's part has, and which of these lie outside."""
+        padding = self.padding + max(0, size - length - 2 * self.padding)
+        first = draws.integers(length + 2 * padding - size + 1) - padding
+        wanted = first[:, None] + torch.arange(size, device=first.device)
+        outside = (wanted < 0) | (wanted >= length)
+        if self.padding_mode == "reflect":
+            wanted = wanted.remainder(max(1, 2 * (length - 1)))
+            wanted = torch.where(wanted >= length, 2 * (length - 1) - wanted, wanted)
+        elif self.padding_mode == "symmetric":
+            wanted = wanted.remainder(2 * length)
+            wanted = torch.where(wanted >= length, 2 * length - 1 - wanted, wanted)
+        return wanted.clamp(0, length - 1), outside
 
 
 def pad(

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from torchvision.transforms import v2
 
+from clscli.data.transforms.batched import BatchDraws
 from clscli.data.transforms.fields import Probability
 from clscli.seeds import current_draw, seed_for
 
 
-def random_horizontal_flip(*, p: Probability = 0.5) -> nn.Module:
+class RandomHorizontalFlip:
     """Mirror the image left to right with probability `p`."""
-    flip: nn.Module = v2.RandomHorizontalFlip(p)
-    return flip
+
+    def __init__(self, *, p: Probability = 0.5) -> None:
+        self.p = p
+        self.flip = v2.RandomHorizontalFlip(p)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Mirror one image `(C, H, W)`, or not."""
+        mirrored: Tensor = self.flip(image)
+        return mirrored
+
+    def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
+        """Mirror some images of a batch `(B, C, H, W)`."""
+        return _flip_some(images, -1, draws.uniform() < self.p)
 
 
-def random_vertical_flip(*, p: Probability = 0.5) -> nn.Module:
+class RandomVerticalFlip:
     """Mirror the image top to bottom with probability `p`."""
-    flip: nn.Module = v2.RandomVerticalFlip(p)
-    return flip
+
+    def __init__(self, *, p: Probability = 0.5) -> None:
+        self.p = p
+        self.flip = v2.RandomVerticalFlip(p)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Mirror one image `(C, H, W)`, or not."""
+        mirrored: Tensor = self.flip(image)
+        return mirrored
+
+    def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
+        """Mirror some images of a batch `(B, C, H, W)`."""
+        return _flip_some(images, -2, draws.uniform() < self.p)
 
 
 class AlternatingHorizontalFlip:
@@ -32,5 +56,18 @@ class AlternatingHorizontalFlip:
     def __call__(self, image: Tensor) -> Tensor:
         """Mirror one image `(C, H, W)`, or not."""
         draw = current_draw()
-        half = seed_for(draw.seed, "alternating flip", draw.index) % 2
-        return image.flip(-1) if (half + draw.epoch + draw.repeat) % 2 else image
+        return image.flip(-1) if (_half(draw.seed, draw.index) + draw.epoch + draw.repeat) % 2 else image
+
+    def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
+        """Mirror some images of a batch `(B, C, H, W)`."""
+        halves = torch.tensor([_half(draws.seed, index) for index in draws.indices.tolist()])
+        is_turn = (halves + draws.epoch + draws.repeats) % 2 == 1
+        return _flip_some(images, -1, is_turn.to(images.device))
+
+
+def _half(seed: int, index: int) -> int:
+    return seed_for(seed, "alternating flip", index) % 2
+
+
+def _flip_some(images: Tensor, dim: int, chosen: Tensor) -> Tensor:
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(dim), images)

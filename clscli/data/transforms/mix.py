@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from clscli.data.batch_transforms import dense
 from clscli.data.transforms.fields import Pair, Probability, check_range
 from clscli.models.fields import PositiveFloat
 
@@ -72,5 +73,5 @@ class Resizemix:
         mixed = images.clone()
         mixed[..., top : top + patch_height, left : left + patch_width] = patches
         share = patch_height * patch_width / (height * width)
-        labels = F.one_hot(targets, self.num_classes).float()
+        labels = dense(targets, self.num_classes)
         return mixed, torch.lerp(labels, labels.roll(1, 0), share)

@@ -104,10 +104,18 @@ def test_a_subset_is_asked_for_in_one_way():
 
 
 @pytest.mark.parametrize("make", [lambda d: Subset(dataset=d, fraction=0.5), lambda d: KFold("train", dataset=d)])
-def test_several_labels_are_not_drawn_class_by_class(make):
-    assert message(make, Labelled(["a"], [(0,)] * 9)) == (
-        "pictures with several labels or none cannot be drawn class by class: set stratified = false"
+def test_pictures_without_labels_are_not_drawn_class_by_class(make):
+    unlabelled = Numbers(a=9)
+    unlabelled.classes, unlabelled.targets = [], [None] * 9
+    assert message(make, unlabelled) == (
+        "pictures without labels cannot be drawn class by class: set stratified = false"
     )
+
+
+def test_pictures_with_several_labels_are_drawn_by_their_rarest():
+    labelled = Labelled(["a", "b"], [(0,)] * 20 + [(0, 1)] * 10 + [()] * 10)
+    part = Subset(dataset=labelled, fraction=0.3)
+    assert Counter(part.targets) == {(0,): 6, (0, 1): 3, (): 3}
 
 
 # Folds

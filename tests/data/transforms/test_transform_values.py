@@ -26,11 +26,11 @@ def plain(level: int, height: int = 40, width: int = 40, channels: int = 3) -> t
 # Ours, and what it must equal on the same seed; parameters are torchvision's, but for those that differ.
 PAIRS = {
     "random_crop": (
-        crops.random_crop(size=[24, 30], padding=3, fill=[1, 2, 3]),
+        crops.RandomCrop(size=[24, 30], padding=3, fill=[1, 2, 3]),
         v2.RandomCrop((24, 30), padding=3, fill=[1, 2, 3]),
     ),
     "random_crop, reflecting": (
-        crops.random_crop(size=40, padding=4, padding_mode="reflect"),
+        crops.RandomCrop(size=40, padding=4, padding_mode="reflect"),
         v2.RandomCrop(40, padding=4, padding_mode="reflect"),
     ),
     "pad": (crops.pad(padding=[1, 2, 3, 4], fill=9), v2.Pad([1, 2, 3, 4], fill=9)),
@@ -51,8 +51,8 @@ PAIRS = {
         crops.scale_jitter(target_size=[30, 20], scale_range=(0.5, 1.5)),
         v2.ScaleJitter((30, 20), (0.5, 1.5)),
     ),
-    "random_horizontal_flip": (flips.random_horizontal_flip(), v2.RandomHorizontalFlip()),
-    "random_vertical_flip": (flips.random_vertical_flip(p=0.3), v2.RandomVerticalFlip(0.3)),
+    "random_horizontal_flip": (flips.RandomHorizontalFlip(), v2.RandomHorizontalFlip()),
+    "random_vertical_flip": (flips.RandomVerticalFlip(p=0.3), v2.RandomVerticalFlip(0.3)),
     "random_rotation": (geometric.random_rotation(fill=7), v2.RandomRotation(15, fill=7)),
     "random_rotation, expanding": (
         geometric.random_rotation(degrees=(10.0, 80.0), interpolation="bilinear", expand=True),
@@ -124,7 +124,7 @@ def test_probabilities_are_kept(flip):
 
 
 def test_random_crop_pads_an_image_that_is_too_small():
-    pixels = crops.random_crop(size=10, fill=7)(plain(200, 4, 10))
+    pixels = crops.RandomCrop(size=10, fill=7)(plain(200, 4, 10))
     assert pixels.shape == (3, 10, 10)
     assert pixels.unique().tolist() == [7, 200]
 
