@@ -97,9 +97,10 @@ def test_a_run_that_is_resumed_ends_as_one_that_was_not(small, monkeypatch):
             raise Interrupted("the test")
         return steps[-1]
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         patch.setattr("clscli.engine.loop.train_step", stop_after_seven)
-        train(small, out="halved")
+        with pytest.raises(Interrupted):
+            train(small, out="halved")
     halved = resume("halved")
     assert halved.last["loss"] == whole.last["loss"]
     saved = [torch.load(run / "last.pth", weights_only=True)["weights"] for run in (whole.run, halved.run)]
@@ -135,7 +136,7 @@ def test_pictures_too_large_and_of_different_sizes(small, tmp_path):
         train(small)
     small["data"]["check_headers"] = False
     with pytest.raises(
-        SpecError, match="but the sizes of the pictures are not known before they are read -- write"
+        SpecError, match="but the sizes of the pictures are not known before"
     ):
         train(small)
 
@@ -152,7 +153,7 @@ def test_a_picture_damaged_inside_is_left_out_or_stops_the_run(small, tmp_path):
     content[60:90] = bytes(30)  # the header and the end stay whole
     victim.write_bytes(content)
     small["data"]["root"] = str(root)
-    with pytest.raises(DataError, match="003.png: "):
+    with pytest.raises(DataError, match=r"003\.png: "):
         train(small, out="strict")
     result = train(small, sets=["data.on_bad_image=skip"], out="lenient")
     rows = [json.loads(line) for line in (result.run / "metrics.jsonl").read_text().splitlines()]

@@ -115,7 +115,7 @@ def test_they_equal_torchvisions_own_on_the_same_seed(name):
             assert torch.equal(result, theirs(image))
 
 
-@pytest.mark.parametrize("flip", [flips.random_horizontal_flip, flips.random_vertical_flip])
+@pytest.mark.parametrize("flip", [flips.RandomHorizontalFlip, flips.RandomVerticalFlip])
 def test_probabilities_are_kept(flip):
     image, transform = noise(2, 2), flip(p=0.25)
     with seeded(0):
