@@ -18,7 +18,17 @@ import typer
 from clscli.cli.console import to_json
 from clscli.cli.options import PRESETS, Json, complete_kind, complete_name
 from clscli.errors import UsageError
-from clscli.plugins import KINDS, NAME_RULE, Component, find_components, near_names, resolve
+from clscli.plugins import (
+    CORE,
+    KINDS,
+    NAME_RULE,
+    Component,
+    find_components,
+    find_strays,
+    namesakes,
+    near_names,
+    resolve,
+)
 from clscli.presets import preset_names, preset_text, preset_title
 from clscli.reports.text import format_table
 
@@ -79,13 +89,15 @@ def list_command(
     if long:
         _print_catalog(components, as_json)
         return
+    if kind is None and check:
+        components += find_strays()
     rows = [_row(component, check) for component in components]
     if as_json:
         typer.echo(to_json(rows, sys.stdout))
-    elif kind is None and not check:
-        typer.echo(_summary(components))
+    elif kind is None:
+        typer.echo(_states(rows) if check else _summary(components))
     else:
-        typer.echo(_table(rows, with_kind=kind is None, with_status=check))
+        typer.echo(_table(rows, with_kind=False, with_status=check))
     if check and any(row["status"] != "ok" for row in rows):
         raise typer.Exit(1)
 
@@ -151,7 +163,7 @@ def _note(component: Component) -> str:
     """Say how a component must be named when its bare name does not reach it."""
     if not component.has_valid_name:
         return f"cannot be used: {NAME_RULE}"
-    same = [c for c in find_components(component.kind) if c.offers(component.name)]
+    same = namesakes(component)
     if len(same) == 1 or component.is_core:
         return f"many names: clscli list {component.kind} '{component.name}'" if component.is_family else "-"
     owner = "the name belongs to clscli" if same[0].is_core else "several packages have this name"
@@ -160,7 +172,7 @@ def _note(component: Component) -> str:
 
 def _check(component: Component) -> tuple[str, str]:
     """Import a component and read its signature."""
-    from clscli.doctor import state_of
+    from clscli.health import state_of
 
     status, note = state_of(component)
     if status != "ok":
@@ -190,6 +202,19 @@ def _table(rows: Sequence[dict[str, str]], *, with_kind: bool, with_status: bool
         for row in rows
     ]
     return format_table(header, body)
+
+
+def _states(rows: Sequence[dict[str, str]]) -> str:
+    """Count the states of every package's components, and show those that there is something to say of."""
+    counts: dict[str, Counter[str]] = {}
+    for row in sorted(rows, key=lambda row: (row["dist"] != CORE, row["dist"])):
+        counts.setdefault(f"{row['dist']} {row['version']}", Counter())[row["status"]] += 1
+    shown = [(package, ", ".join(f"{n} {status}" for status, n in c.items())) for package, c in counts.items()]
+    parts = [format_table(("PACKAGE", "COMPONENTS"), shown)]
+    told = [row for row in rows if row["status"] != "ok" or row["note"] != "-"]
+    if told:
+        parts.append(_table(told, with_kind=True, with_status=True))
+    return "\n\n".join(parts)
 
 
 def _summary(components: Sequence[Component]) -> str:

@@ -25,11 +25,19 @@ def complete_kind(incomplete: str) -> list[str]:
 
 def complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a component's name, third parties' qualified ones too; or a preset's."""
+    kind = ctx.params.get("kind")
+    return complete_preset(incomplete) if kind == PRESETS else _complete_of(kind, incomplete)
+
+
+def complete_backbone(incomplete: str) -> list[str]:
+    """Complete a backbone's name."""
+    return _complete_of("backbones", incomplete)
+
+
+def _complete_of(kind: str | None, incomplete: str) -> list[str]:
     from clscli.plugins import find_components
 
-    if ctx.params.get("kind") == PRESETS:
-        return complete_preset(incomplete)
-    components = find_components(ctx.params.get("kind"))
+    components = find_components(kind)
     for family in [c for c in components if c.is_family]:
         if incomplete.startswith((family.name[:-1], family.qualified[:-1])):
             components += _members(family)
@@ -68,6 +76,16 @@ Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", he
 Unsets = Annotated[list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")]
 Png = Annotated[Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")]
 Ckpt = Annotated[Path, typer.Option(metavar="FILE", help="The checkpoint, such as runs/spec/best.pth.")]
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SCORE",
+        min=0,
+        max=1,
+        help="With several labels a picture: the score from which on one is given (default: 0.5).",
+    ),
+]
 
 
 def check_ckpt(ckpt: Path) -> None:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import typer
 
 from clscli.cli.console import say, to_json
-from clscli.cli.options import Ckpt, Device, check_ckpt
+from clscli.cli.options import Ckpt, Device, Threshold, check_ckpt
 from clscli.errors import UsageError
 from clscli.reports.text import printable
 
@@ -30,7 +30,10 @@ def predict_command(
         typer.Argument(metavar="IMAGE|DIR|GLOB|-...", help="Pictures; '-' reads one path a line from stdin."),
     ],
     ckpt: Ckpt,
-    topk: Annotated[int, typer.Option(min=1, help="How many classes to show of each picture.")] = 5,
+    topk: Annotated[
+        int | None, typer.Option(min=1, help="How many classes to show of each picture (default: 5).")
+    ] = None,
+    threshold: Threshold = None,
     form: Annotated[Format, typer.Option("--format", help="How to write the predictions.")] = "table",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there instead of to stdout.")] = None,
     device: Device = "auto",
@@ -50,7 +53,7 @@ def predict_command(
 
         def readable() -> Iterator[Prediction]:
             nonlocal failed
-            for prediction in predictor.stream(paths, topk):
+            for prediction in predictor.stream(paths, topk, threshold=threshold):
                 if prediction.error is not None:
                     failed += 1
                     say(f"{prediction.path}: {prediction.error}")
@@ -124,7 +127,7 @@ def _open(out: Path | None) -> Iterator[IO[str]]:
 def _write_table(file: IO[str], predictions: Iterable[Prediction]) -> None:
     for prediction in predictions:
         scores = "  ".join(f"{printable(s.name)} {100 * s.score:.1f} %" for s in prediction.scores)
-        print(f"{printable(prediction.path)}  {scores}", file=file, flush=True)
+        print(f"{printable(prediction.path)}  {scores or '(no class)'}", file=file, flush=True)
 
 
 def _write_csv(file: IO[str], predictions: Iterable[Prediction]) -> None:
@@ -133,6 +136,8 @@ def _write_csv(file: IO[str], predictions: Iterable[Prediction]) -> None:
     for prediction in predictions:
         for rank, score in enumerate(prediction.scores, start=1):
             writer.writerow((prediction.path, rank, score.name, score.score))
+        if not prediction.scores:  # of several labels none
+            writer.writerow((prediction.path, "", "", ""))
         file.flush()
 
 

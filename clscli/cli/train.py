@@ -12,6 +12,7 @@ import typer
 from clscli.cli.console import follow, say, to_json
 from clscli.cli.launch import is_silent, launch, wants_launch
 from clscli.cli.options import Device, Json, complete_preset
+from clscli.engine.monitor import main_metric
 from clscli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,8 +122,9 @@ def _report(result: TrainResult, as_json: bool) -> None:
         return
     best = result.best
     say("")
-    metric = "" if result.monitor == "top1" else f"best {result.monitor} {best[result.monitor]:.4f}, with "
-    top1 = f"{metric or 'best '}top-1 {100 * best['top1']:.2f} %"
-    say(f"{top1} in epoch {best['epoch']}, saved as {result.checkpoint}")
+    main = main_metric(best)
+    metric = "" if result.monitor == main else f"best {result.monitor} {best[result.monitor]:.4f}, with "
+    shown = f"{metric or 'best '}{'top-1' if main == 'top1' else 'mAP'} {100 * best[main]:.2f} %"
+    say(f"{shown} in epoch {best['epoch']}, saved as {result.checkpoint}")
     say(f"run directory: {result.run}")
     say(f"next: clscli predict IMAGE --ckpt {quote(str(result.checkpoint))}")

@@ -26,6 +26,13 @@ _TRANSFORMS: tuple[Path, ...] = (
 )
 
 
+# What pictures with several labels each need: a sigmoid for each class, and a metric of all labels.
+_FOR_LABEL_SETS: dict[Path, Any] = {
+    ("model", "loss"): {"type": "binary_cross_entropy"},
+    ("train", "monitor"): "map",
+}
+
+
 class Advice(NamedTuple):
     """One value that a backbone suggests, and who says so."""
 
@@ -45,6 +52,15 @@ def advised(draft: Draft, backbone: Bound) -> Draft:
     result = copy.deepcopy(draft)
     for path, value, origin in advice:
         result.put(path, value, {path: origin})
+    return result
+
+
+def advised_for_label_sets(draft: Draft) -> Draft:
+    """Return the draft with what pictures with several labels need wherever a default stood."""
+    result = copy.deepcopy(draft)
+    for path, value in _FOR_LABEL_SETS.items():
+        if _is_default(draft, path):
+            result.put(path, value, {path: Origin("pictures with several labels")})
     return result
 
 

@@ -18,7 +18,7 @@ import pydantic_core
 from clscli import plugins
 from clscli.errors import ClscliError, DataError, PluginError, SpecError, UnknownComponentError, describe
 from clscli.faults import faults_of
-from clscli.spec.advice import advised
+from clscli.spec.advice import advised, advised_for_label_sets
 from clscli.spec.binding import Bound, absolute, bind, map_elements, with_example
 from clscli.spec.draft import DEFAULT, Draft
 from clscli.spec.schema import EVERYTHING, SLOTS, Slot, Spec, component_tables, inner_tables
@@ -105,8 +105,8 @@ def check_structure(draft: Draft, needed: Set[Path] = EVERYTHING) -> Spec:
     spec = None
     try:
         text = pydantic_core.to_json(draft.values)
-    except pydantic_core.PydanticSerializationError as error:
-        raise SpecError([f"{draft.name}: cannot be checked: {describe(error)}"]) from None  # nested too deep
+    except pydantic_core.PydanticSerializationError:
+        raise SpecError([f"{draft.name}: cannot be checked: it is nested too deep"]) from None
     try:
         spec = Spec.model_validate_json(text)
     except pydantic.ValidationError as error:
@@ -192,6 +192,12 @@ def resolve(draft: Draft, spec: Spec, needed: Set[Path] = EVERYTHING) -> Resolve
         slot.table.update(whole)
     _raise(draft, found)
     return ResolvedSpec(spec, _ordered(values), draft, components)
+
+
+def for_label_sets(spec: ResolvedSpec) -> ResolvedSpec:
+    """Return the spec for pictures that turn out to have several labels each: other defaults, where it has any."""
+    draft = advised_for_label_sets(spec.draft)
+    return spec if draft == spec.draft else resolve(draft, check_structure(draft))
 
 
 def _ordered(values: dict[str, Any]) -> dict[str, Any]:

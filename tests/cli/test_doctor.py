@@ -153,6 +153,35 @@ def test_a_cache_that_cannot_be_written(clscli, monkeypatch, tmp_path):
     )
 
 
+def test_a_gpu_that_torch_does_not_find(clscli, monkeypatch):
+    monkeypatch.setattr(doctor, "_nvidia_driver", lambda: "470.1")
+    monkeypatch.setattr(doctor, "_devices", lambda driver: [])
+    code, out, _ = clscli("doctor", "--json")
+    assert code == 0
+    assert findings(out)["cuda"] == (
+        "note",
+        "there is an NVIDIA driver 470.1, but torch finds no GPU -- torch needs to be built for CUDA, and the driver "
+        "new enough for that: https://pytorch.org/get-started",
+    )
+
+
+def test_a_plugin_that_prints_does_not_spoil_the_json(clscli, packages):
+    packages.install("chatty", {"heads": {"loud": "doctor_loud:dict"}}, modules={"doctor_loud": "print('hello')"})
+    _, out, err = clscli("doctor", "--json")
+    assert findings(out)["chatty"][0] == "problem"  # a dict has no signature
+    assert err == "hello\n"
+
+
+def test_an_entry_point_of_no_kind(clscli, packages):
+    packages.install("stray", {"backbone": {"tiny": "m:X"}})
+    code, out, _ = clscli("doctor", "--json")
+    assert code == 1
+    assert findings(out)["stray"] == (
+        "problem",
+        "'tiny' cannot be used: there is no kind 'backbone' -- did you mean 'backbones'?",
+    )
+
+
 def test_little_shared_memory_is_a_note(clscli, monkeypatch):
     monkeypatch.setattr(doctor, "_LITTLE_SHARED_MEMORY", 1e18)
     code, out, _ = clscli("doctor", "--json")

@@ -236,6 +236,33 @@ def test_check_names_what_is_broken_and_lists_the_rest(clscli, packages, fastnet
     assert rows["bare"]["note"] == "states no version of clscli that it needs"
 
 
+def test_check_of_everything_counts_by_package_and_shows_what_to_know(clscli, packages, fastnets):
+    packages.install("broken", {"necks": {"gone": "nosuchmodule:X"}})
+    packages.install("shouting", {"neck": {"quiet": "m:X"}, "pizzas": {"plain": "m:X"}})
+    code, out, err = clscli("list", "--check")
+    assert (code, err) == (1, "")
+    packages_table, components = (part.splitlines() for part in out.split("\n\n"))
+    core = plugins.resolve("backbones", "resnet18")
+    num_core = sum(c.is_core for c in plugins.find_components())
+    assert [[cell for cell in line.split("  ") if cell] for line in packages_table] == [
+        ["PACKAGE", " COMPONENTS"],
+        [f"clscli {core.version}", f"{num_core} ok"],
+        ["broken 1.0", "1 broken"],
+        ["fastnets 0.3.1", "2 ok"],
+        ["shouting 1.0", "2 invalid"],
+    ]
+    header, *rows = components
+    assert header.split() == ["KIND", "NAME", "FROM", "VALUE", "STATUS", "NOTE"]
+    assert [(*line.split()[:2], line[header.index("STATUS") :]) for line in rows] == [
+        ("backbones", "resnet18", "ok       write 'fastnets:resnet18': the name belongs to clscli"),
+        ("necks", "gone", "broken   broken 1.0 (neck 'gone') cannot be imported: ModuleNotFoundError: "
+         "No module named 'nosuchmodule' -- reinstall broken, or see what works with: clscli list --check"),
+        ("neck", "quiet", "invalid  cannot be used: there is no kind 'neck' -- did you mean 'necks'?"),
+        ("pizzas", "plain", "invalid  cannot be used: there is no kind 'pizzas' "
+         f"-- there are: {', '.join(plugins.KINDS)}"),
+    ]  # fmt: skip
+
+
 def test_check_of_one_component(clscli, fastnets):
     code, out, _ = clscli("list", "backbones", "tinyvit", "--check")
     assert code == 0
