@@ -7,8 +7,10 @@ point may also offer many names at once: see `families.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 
 import importlib_metadata
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, is_normalized_name
 
 from clscli.errors import MissingPackageError, PluginError, UnknownComponentError
 
@@ -38,7 +40,7 @@ KINDS: dict[str, Kind] = {
     "backbones": Kind("backbone", ("in_channels",)),
     "necks": Kind("neck", ("in_channels",)),
     "heads": Kind("head", ("in_channels", "num_classes")),
-    "losses": Kind("loss", ("num_classes", "class_counts", "load_teacher")),
+    "losses": Kind("loss", ("num_classes", "class_counts", "num_samples", "load_teacher")),
     "transforms": Kind("transform", ("split",), contract="clscli.data.transforms.contract:Transform"),
     "batch_transforms": Kind("batch transform", ("num_classes",)),
     "datasets": Kind("dataset", ("split",), contract="clscli.data.samples:Dataset"),
@@ -56,11 +58,10 @@ KINDS: dict[str, Kind] = {
 }
 
 CORE = "clscli"
+_GROUPS = f"{CORE}."  # what the names of all groups begin with
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FAMILY = re.compile(rf"{NAME.pattern}/\*")  # `timm/*`: many names by one entry point
 NAME_RULE = "a name has only a-z, 0-9 and _, and begins with a letter"
-# A kind with fewer names than this shows them all when a name is unknown.
-FEW_NAMES = 12
 # Of the likenesses that difflib computes, from 0 to 1: what is close to the best, and what is a mere slip.
 _NEARLY, _TYPO = 0.05, 0.85
 
@@ -112,7 +113,32 @@ class Component:
 
 def find_components(kind: str | None = None) -> list[Component]:
     """List what is installed, of one kind or of all, sorted by kind, name and package."""
-    return [c for c in _scan(os.environ.get("CLSCLI_PLUGINS")) if kind in (None, c.kind)]
+    return [c for c in _scan(os.environ.get("CLSCLI_PLUGINS")) if c.kind in ((kind,) if kind else KINDS)]
+
+
+def find_strays() -> list[Component]:
+    """List entry points of groups such as "clscli.backbone", which are of no kind: their author meant another."""
+    return [c for c in _scan(os.environ.get("CLSCLI_PLUGINS")) if c.kind not in KINDS]
+
+
+def namesakes(component: Component) -> list[Component]:
+    """List what its bare name may mean: the component and those of other packages; of a member, the families."""
+    name = f"{component.name.partition('/')[0]}/*" if component.is_member else component.name
+    return _by_name(os.environ.get("CLSCLI_PLUGINS"))[component.kind, name]
+
+
+@cache
+def _by_name(allowed: str | None) -> dict[tuple[str, str], list[Component]]:
+    found: dict[tuple[str, str], list[Component]] = {}
+    for component in _scan(allowed):
+        found.setdefault((component.kind, component.name), []).append(component)
+    return found
+
+
+def find_hidden(kind: str | None = None) -> list[Component]:
+    """List what is installed, but not among CLSCLI_PLUGINS."""
+    seen = set(find_components())
+    return [c for c in _scan(None) if c.kind in ((kind,) if kind else KINDS) and c not in seen]
 
 
 @cache
@@ -133,8 +159,8 @@ def _scan(allowed: str | None) -> tuple[Component, ...]:
 
 
 def _components_of(installed: importlib_metadata.Distribution) -> list[Component]:
-    groups = {f"{CORE}.{kind}": kind for kind in KINDS}
-    entries = {(groups[e.group], e.name, e.value) for e in installed.entry_points if e.group in groups}
+    ours = [e for e in installed.entry_points if e.group.startswith(_GROUPS)]
+    entries = {(e.group.removeprefix(_GROUPS), e.name, e.value) for e in ours}
     if not entries:
         return []  # most packages: reading their METADATA as well would be slow
     metadata = installed.metadata
@@ -148,6 +174,8 @@ def _is_about_core(text: str) -> bool:
     match = re.match(r"\s*([A-Za-z0-9._-]+)", text)
     if match is None or canonicalize_name(match.group(1)) != CORE:
         return False
+    if ";" not in text:
+        return True  # the usual case: parsing takes as long as all the rest
     try:
         marker = Requirement(text).marker
     except InvalidRequirement:
@@ -174,7 +202,9 @@ def resolve(kind: str, name: str) -> Component:
         raise UnknownComponentError(f"{word} '{name}' is offered by {len(matches)} packages -- write {choices}")
     if name in KINDS[kind].refused:
         raise UnknownComponentError(f"there is no {word} '{name}': {KINDS[kind].refused[name]}")
-    raise UnknownComponentError(f"unknown {word} '{name}'{_suggest(kind, name, components)}")
+    from clscli.unknown_names import suggest  # here: it stands on this module, and few names are unknown
+
+    raise UnknownComponentError(f"unknown {word} '{name}'{suggest(kind, name, components)}")
 
 
 def _settle(found: Component, name: str) -> Component:
@@ -187,45 +217,32 @@ def _settle(found: Component, name: str) -> Component:
 
 
 def _resolve_qualified(kind: str, name: str, components: list[Component]) -> Component:
+    from clscli.unknown_names import suggest_of_package, suggest_package
+
     dist, _, short = name.partition(":")
     dist = canonicalize_name(dist)
     word = KINDS[kind].singular
+    if not (short and is_normalized_name(dist)):
+        raise UnknownComponentError(
+            f"unknown {word} '{name}': with a colon, a name is package:name (see: clscli list {kind})"
+        )
     of_dist = [c for c in components if c.dist == dist]
     for component in of_dist:
         if component.offers(short):
             return _settle(component, short)
     if of_dist:
-        raise UnknownComponentError(f"package '{dist}' has no {word} '{short}'{_suggest(kind, short, of_dist)}")
+        hint = suggest_of_package(kind, dist, short, components)
+        raise UnknownComponentError(f"package '{dist}' has no {word} '{short}'{hint}")
     try:
         version = importlib_metadata.version(dist)
     except importlib_metadata.PackageNotFoundError:
+        hint = suggest_package(dist, short, components)
         raise MissingPackageError(
-            f"{word} '{name}' needs the package '{dist}', which is not installed -- pip install {dist}", dist
+            f"{word} '{name}' needs the package '{dist}', which is not installed{hint}", dist
         ) from None
-    reason = "is not among CLSCLI_PLUGINS" if _is_hidden(dist) else f"offers no {kind}"
+    is_hidden = any(c.dist == dist for c in find_hidden())
+    reason = "is not among CLSCLI_PLUGINS" if is_hidden else f"offers no {kind}"
     raise UnknownComponentError(f"unknown {word} '{name}': the package '{dist}' {version} {reason}")
-
-
-def _is_hidden(dist: str) -> bool:
-    return any(c.dist == dist for c in _scan(None)) and not any(c.dist == dist for c in find_components())
-
-
-def _suggest(kind: str, name: str, components: Iterable[Component]) -> str:
-    """Say what the user may have meant, as ` -- did you mean ...?`; from metadata, without any import."""
-    names = sorted({c.name for c in components})
-    see = f"(see: clscli list {kind})"
-    family, slash, _ = name.partition("/")
-    if slash:
-        near = near_names(f"{family}/*", [n for n in names if n.endswith("/*")])
-        return f": no installed package offers {kind} of the name {family}/*" + (
-            f" -- did you mean {near}? {see}" if near else f" {see}"
-        )
-    near = near_names(name, names)
-    if near:
-        return f" -- did you mean {near}? {see}"
-    if names and len(names) < FEW_NAMES:
-        return f" -- there are: {', '.join(names)} {see}"
-    return f" {see}"
 
 
 def near_names(name: str, names: Iterable[str]) -> str:
@@ -266,7 +283,8 @@ def load(component: Component) -> Callable[..., Any]:
         raise PluginError(f"{reason} -- pip install --upgrade {component.dist} {CORE}")
     entry = importlib_metadata.EntryPoint(component.name, component.value, f"{CORE}.{component.kind}")
     try:
-        target = entry.load()
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results; what a plugin prints is none
+            target = entry.load()
     except (Exception, SystemExit) as cause:  # the plugin boundary: whatever it raises is its own fault
         text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
         raise PluginError(
@@ -285,3 +303,4 @@ def load(component: Component) -> Callable[..., Any]:
 def clear_cache() -> None:
     """Forget what was found, after installing or removing packages in this process."""
     _scan.cache_clear()
+    _by_name.cache_clear()

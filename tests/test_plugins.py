@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from fake_packages import FakePackages
 
 from clscli import plugins
+from clscli.cli.list import list_command
 from clscli.errors import PluginError, UnknownComponentError
-from clscli.plugins import KINDS, find_components, incompatibility, load, near_names, resolve
+from clscli.plugins import KINDS, find_components, find_strays, incompatibility, load, near_names, resolve
 
 
 @pytest.fixture
@@ -59,6 +61,24 @@ def test_listing_and_near_names_import_nothing(packages):
     assert "broken_at_import" not in sys.modules
 
 
+def test_listing_three_hundred_imports_none_of_them(packages, capsys):
+    for package in range(30):
+        entries = {f"net_{package}_{number}": f"many_{package}:Net" for number in range(9)}
+        packages.install(
+            f"many-{package}",
+            {"backbones": {**entries, "net": f"many_{package}:Net"}},
+            modules={f"many_{package}": "raise SystemExit"},
+        )
+    list_command("backbones", as_json=True)
+    rows = [row for row in json.loads(capsys.readouterr().out) if row["dist"].startswith("many-")]
+    assert len(rows) == 300
+    assert rows[0]["note"] == "write 'many-0:net': several packages have this name"
+    assert {row["note"] for row in rows if row["name"] != "net"} == {"-"}
+    assert "did you mean 'net_7_3'" in resolve_error("backbones", "net_7-3")
+    assert resolve_error("backbones", "net").startswith("backbone 'net' is offered by 30 packages -- write ")
+    assert not [name for name in sys.modules if name.startswith("many_")]
+
+
 def test_listing_is_sorted_by_kind_and_name_with_the_built_in_first(packages):
     packages.install("aaa", {"heads": {"linear": "m:X", "alpha": "m:X"}, "backbones": {"zeta": "m:X"}})
     found = find_components()
@@ -67,6 +87,12 @@ def test_listing_is_sorted_by_kind_and_name_with_the_built_in_first(packages):
     )
     linear = [c.qualified for c in found if (c.kind, c.name) == ("heads", "linear")]
     assert linear == ["clscli:linear", "aaa:linear"]
+
+
+def test_groups_of_no_kind_are_strays(packages):
+    packages.install("other", {"backbone": {"mine": "m:X"}})
+    assert "mine" not in [c.name for c in find_components()]
+    assert [(c.kind, c.name, c.dist) for c in find_strays()] == [("backbone", "mine", "other")]
 
 
 def test_groups_of_others_are_no_components(packages):
@@ -196,6 +222,68 @@ def test_qualified_name_of_an_unknown_component_suggests_from_that_package(packa
     )
 
 
+@pytest.mark.parametrize("name", [":tiny", "fastnets:", "fast nets:tiny", "../fastnets:tiny"])
+def test_a_colon_without_a_package_or_a_name(name):
+    assert resolve_error("backbones", name) == (
+        f"unknown backbone '{name}': with a colon, a name is package:name (see: clscli list backbones)"
+    )
+
+
+# Where else a name is known
+
+
+@pytest.mark.parametrize(
+    "name", ["fastnets.tiny_vit", "fastnets/tiny_vit", "fastnets-tiny-vit", "FastNets_tiny_vit"]
+)
+def test_a_qualified_name_without_its_colon(packages, name):
+    packages.install("fastnets", {"backbones": {"tiny_vit": "m:X"}})
+    assert resolve_error("backbones", name) == (
+        f"unknown backbone '{name}' -- did you mean 'fastnets:tiny_vit'? (see: clscli list backbones)"
+    )
+
+
+def test_a_package_in_the_place_of_a_name(packages):
+    packages.install("Fast_Nets", {"backbones": {"tinyvit": "m:X"}})
+    assert resolve_error("backbones", "fast_nets") == (
+        "unknown backbone 'fast_nets' -- this is a package (see: clscli list backbones 'fast-nets:*')"
+    )
+
+
+def test_a_mistyped_package_is_not_to_be_installed(packages):
+    packages.install("fastnets", {"backbones": {"tinyvit": "m:X", "small": "m:X"}})
+    assert resolve_error("backbones", "fastnet:tinyvit") == (
+        "backbone 'fastnet:tinyvit' needs the package 'fastnet', which is not installed "
+        "-- did you mean 'fastnets:tinyvit'? Else: pip install fastnet"
+    )
+
+
+def test_a_name_of_another_package(packages):
+    packages.install("fastnets", {"backbones": {"tinyvit": "m:X"}})
+    packages.install("slownets", {"backbones": {"tinyvit": "m:X", "huge": "m:X"}})
+    for name, choices in [
+        ("clscli:tinyvit", "'fastnets:tinyvit' or 'slownets:tinyvit'"),
+        ("fastnets:huge", "'slownets:huge'"),
+    ]:
+        dist, _, short = name.partition(":")
+        assert resolve_error("backbones", name) == (
+            f"package '{dist}' has no backbone '{short}' -- did you mean {choices}? (see: clscli list backbones)"
+        )
+
+
+def test_a_name_of_another_kind():
+    assert resolve_error("transforms", "cutmix") == (
+        "unknown transform 'cutmix' -- it is among the batch_transforms (see: clscli list batch_transforms)"
+    )
+
+
+def test_a_name_of_a_package_that_is_hidden(packages, monkeypatch):
+    packages.install("fastnets", {"backbones": {"tinyvit": "m:X"}})
+    monkeypatch.setenv("CLSCLI_PLUGINS", "othernets")
+    assert resolve_error("backbones", "tinyvit") == (
+        "unknown backbone 'tinyvit' -- the package 'fastnets' offers it, but is not among CLSCLI_PLUGINS"
+    )
+
+
 # CLSCLI_PLUGINS
 
 
@@ -253,6 +341,14 @@ def test_a_broken_import_is_one_message(packages, source, cause):
         f"fastnets 1.0 (backbone 'tiny') cannot be imported: {cause} "
         "-- reinstall fastnets, or see what works with: clscli list --check"
     )
+
+
+def test_what_a_plugin_prints_is_no_result(packages, capsys):
+    packages.install(
+        "fastnets", {"backbones": {"tiny": "fast_p:dict"}}, modules={"fast_p": "print('hello')\ndict = dict"}
+    )
+    assert load(resolve("backbones", "tiny")) is dict
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_a_value_that_is_no_object_reference(packages):

@@ -159,7 +159,7 @@ def check_labels(view: View, where: str, *, multi_label: bool) -> None:
     """Raise DataError for pictures of one label where those of training have several, or the other way round."""
     if view.multi_label != multi_label:
         has, have = ("several labels", "one") if view.multi_label else ("one label", "several")
-        raise DataError(f"{where}: have {has} each, and those that the model is trained on have {have}")
+        raise DataError(f"{where} have {has} each, and those that the model is trained on have {have}")
 
 
 def _missing_classes(view: View) -> str:

@@ -58,7 +58,7 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
         if not _is_file(first):
             return {}
         sources = [view[index].source for index in indices]
-        own = np.array([_stamp(source) for source in sources], np.int64)
+        own = np.array([stamp_of(source) for source in sources], np.int64)
         found = known.sizes_of(own)
         bad = {}
         for row in np.flatnonzero(found[:, 0] == 0).tolist():
@@ -94,8 +94,8 @@ def _is_file(source: Source) -> TypeGuard[str | Path]:
     return isinstance(source, Path) or (isinstance(source, str) and not is_url(source))
 
 
-def _stamp(source: Source) -> int:
-    """Hash path, length and time of change of a file to 64 bits."""
+def stamp_of(source: Source) -> int:
+    """Hash path, length and time of change of a file to 64 bits; 0 for what is no file, or not there."""
     if not _is_file(source):
         return _NOT_SEEN
     try:

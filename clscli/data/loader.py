@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from clscli.data.decode import UnreadableImageError
 from clscli.data.order import BatchOrder, Draw
+from clscli.data.pixel_cache import PixelCache
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
 from clscli.data.split import View
@@ -54,6 +55,7 @@ class Reader:
     transforms: Sequence[Transform]
     seed: int
     scaled_decode: bool = True
+    cache: PixelCache | None = None
 
     def __len__(self) -> int:
         return len(self.view)
@@ -68,13 +70,21 @@ class Reader:
 
     def _read(self, draw: Draw) -> _Item:
         target = self.view.target(draw.index)
-        augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
         try:
-            image = read(self.view[draw.index].source, self.transforms, scaled_decode=self.scaled_decode)
+            image = self._image(draw)
         except UnreadableImageError as error:
             # Returned, not raised: the trainer decides, and a worker's exception arrives with a traceback.
             return _Item(draw.index, None, target, str(error))
         return _Item(draw.index, image, target, "")
+
+    def _image(self, draw: Draw) -> Tensor:
+        if self.cache is None:
+            augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
+            return read(self.view[draw.index].source, self.transforms, scaled_decode=self.scaled_decode)
+        pixels = self.cache.pixels(draw.index)
+        # Only now: what is drawn does not depend on whether the picture was there.
+        augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
+        return self.cache.finish(pixels)
 
 
 def collate(items: list[_Item]) -> Batch:
@@ -131,16 +141,18 @@ class BatchLoader:
         sampler: Sampler | None = None,
         num_workers: int | Literal["auto"],
         scaled_decode: bool = True,
+        cache: PixelCache | None = None,
         pin_memory: bool = False,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
         self.view = view
+        self.cache = cache
         self.order = BatchOrder(len(view), batch_size, seed, sampler, rank=rank, processes=processes)
         workers = auto_workers() if num_workers == "auto" else num_workers
         workers = min(workers, len(self.order))
         self._loader: DataLoader[Any] = DataLoader(
-            Reader(view, transforms, seed, scaled_decode),  # type: ignore[arg-type]  # indexed by Draw, not by int
+            Reader(view, transforms, seed, scaled_decode, cache),  # type: ignore[arg-type]  # indexed by Draw, not by int
             batch_sampler=self.order,
             collate_fn=collate,
             num_workers=workers,
@@ -168,10 +180,12 @@ class BatchLoader:
             yield batch
 
     def close(self) -> None:
-        """Stop the worker processes now instead of when Python gets to it."""
+        """Stop the worker processes and give back memory now instead of when Python gets to it."""
         iterator = getattr(self._loader, "_iterator", None)
         if iterator is not None and hasattr(iterator, "_shutdown_workers"):
             iterator._shutdown_workers()
+        if self.cache is not None:
+            self.cache.close()
 
 
 def auto_workers(processes: int = 1) -> int:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from clscli.data.decode import Source, UnreadableImageError, decode
-from clscli.data.region import Region, RegionTransform
+from clscli.data.region import Region, RegionTransform, take
 from clscli.data.scaled import decode_region
 from clscli.data.transforms.contract import Transform
 from clscli.errors import describe
@@ -39,6 +39,21 @@ def apply(transforms: Sequence[Transform], image: Tensor) -> Tensor:
         with _blamed_on(transform):
             image = transform(image)
     return image
+
+
+def apply_to_shared(transforms: Sequence[Transform], pixels: Tensor) -> Tensor:
+    """Run a pipeline like `apply`, and leave the pixels as they are, for other epochs and processes.
+
+    What comes back may still be a view of them.
+    """
+    image = pixels
+    if transforms and isinstance(first := transforms[0], RegionTransform):
+        with _blamed_on(first):
+            image = take(pixels, first.region(pixels.shape[1], pixels.shape[2]))
+        transforms = transforms[1:]
+    if transforms and image.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr():
+        image = image.clone()
+    return apply(transforms, image)
 
 
 @contextmanager

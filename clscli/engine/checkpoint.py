@@ -9,11 +9,14 @@ A checkpoint of `format` 1 is a dict of
     weights       the model's state dict
     metrics       of the epoch that the weights are from
     versions      of clscli, torch, and every package whose components the spec names
+    multi_label   True, where pictures have several labels each; then also
+    num_samples   how many training pictures there were
     training      (last.pth only) what `--resume` needs: optimizer, progress, hooks, ...
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import warnings
@@ -25,14 +28,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clscli.errors import CheckpointError, MissingPackageError, SpecError
+from clscli.engine.multi_label_metrics import THRESHOLD
+from clscli.errors import CheckpointError, MissingPackageError, PluginError, SpecError, UsageError
 from clscli.files import atomic_write
 from clscli.models.build import Blueprint, build_model
 from clscli.models.classifier import Classifier
+from clscli.plugins import CORE
 from clscli.spec import ResolvedSpec, check_structure, read_draft, resolve
 from clscli.spec.check import unknown_names
 from clscli.spec.schema import EVERYTHING
 from clscli.toml import Path as KeyPath
+
+log = logging.getLogger("clscli")
 
 FORMAT = 1
 _CONTENT = {
@@ -59,25 +66,54 @@ class Checkpoint:
     metrics: dict[str, float]
     versions: dict[str, str]
     training: dict[str, Any] | None
+    multi_label: bool
+    num_samples: int
+
+    def threshold(self, wanted: float | None) -> float:
+        """Return the score from which on a label is given. Raises UsageError where a model gives just one."""
+        if wanted is not None and not self.multi_label:
+            raise UsageError(
+                f"threshold: {self.path} gives each picture one class -- a threshold is for several labels"
+            )
+        if wanted is not None and not 0 <= wanted <= 1:
+            raise UsageError(f"threshold must be from 0 to 1, got {wanted:g}")
+        return THRESHOLD if wanted is None else wanted
 
     def resolve(self, needed: Set[KeyPath] = EVERYTHING) -> ResolvedSpec:
         """Check the spec against what is installed here, as far as the `needed` slots go.
 
-        Raises CheckpointError naming the package and version that is missing or no longer fits.
+        Warns of plugins whose version is another one now. Raises CheckpointError naming the package and version
+        that is missing or no longer fits, PluginError for one that cannot be used.
         """
+        trained = f"(trained with {', '.join(f'{name} {version}' for name, version in self.versions.items())})"
         for _, error in unknown_names(self.spec, needed):
             version = self.versions.get(error.dist) if isinstance(error, MissingPackageError) else None
-            known = f"=={version} (the version that it was trained with)" if version else ""
+            known = f"=={version} (the version that it was trained with)" if version else f" {trained}"
             raise CheckpointError(f"{self.path}: {error}{known}")
         try:
             draft = read_draft(self.spec)
-            return resolve(draft, check_structure(draft, needed), needed)
+            spec = resolve(draft, check_structure(draft, needed), needed)
         except SpecError as error:
-            trained = ", ".join(f"{name} {version}" for name, version in self.versions.items())
             raise CheckpointError(
-                f"{self.path}: its spec does not fit what is installed here: {error.problems[0]} "
-                f"(trained with {trained})"
+                f"{self.path}: its spec does not fit what is installed here: {error.problems[0]} {trained}"
             ) from None
+        except PluginError as error:
+            raise PluginError(f"{self.path}: {error} {trained}") from error
+        self._warn_of_other_versions(spec)
+        return spec
+
+    def _warn_of_other_versions(self, spec: ResolvedSpec) -> None:
+        """Say which packages are not of the version that the checkpoint was trained with.
+
+        Of others only: that an old checkpoint means what it meant is clscli's own promise.
+        """
+        for name, installed in component_versions(spec).items():
+            trained = self.versions.get(name, installed)
+            if trained != installed and name not in (CORE, "torch"):
+                log.warning(
+                    "%s: was trained with %s %s, and %s is installed: results may differ -- pip install %s==%s",
+                    *(self.path, name, trained, installed, name, trained),
+                )
 
     def build(self, spec: ResolvedSpec) -> Classifier:
         """Build the model and give it the saved weights. Raises CheckpointError when they do not fit."""
@@ -131,6 +167,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         metrics=data["metrics"],
         versions=data["versions"],
         training=data.get("training"),
+        multi_label=data.get("multi_label") is True,
+        num_samples=data.get("num_samples", sum(data["class_counts"])),
     )
 
 
@@ -147,8 +185,13 @@ def checkpoint_data(
     image_shape: tuple[int, int, int],
     weights: dict[str, Tensor],
     metrics: dict[str, float],
+    *,
+    num_samples: int | None = None,
 ) -> dict[str, Any]:
-    """Collect what every checkpoint holds; `training` is added for `last.pth`."""
+    """Collect what every checkpoint holds; `training` is added for `last.pth`.
+
+    `num_samples`, the number of training pictures, is for those with several labels each.
+    """
     return {
         "format": FORMAT,
         "spec": spec.values,
@@ -158,6 +201,7 @@ def checkpoint_data(
         "weights": weights,
         "metrics": metrics,
         "versions": component_versions(spec),
+        **({} if num_samples is None else {"multi_label": True, "num_samples": num_samples}),
     }
 
 

@@ -74,6 +74,18 @@ class World:
         dist.all_reduce(total)
         return total
 
+    def gather_rows(self, tensor: Tensor) -> Tensor:
+        """Return the rows that all processes have of a tensor on the CPU, in their order."""
+        if self.size == 1:
+            return tensor
+        parts = []
+        for rank, count in enumerate(self.gather(len(tensor))):
+            part = tensor.contiguous() if rank == self.rank else tensor.new_empty(count, *tensor.shape[1:])
+            if count:
+                dist.broadcast(part, rank)
+            parts.append(part)
+        return torch.cat(parts)
+
     def from_main(self, value: Any) -> Any:
         """Return process 0's value, a plain one, which comes out as JSON has it."""
         return value if self.size == 1 else self._sent(value, source=0)

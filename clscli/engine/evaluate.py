@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from clscli.data.catalog import open_split
-from clscli.data.loader import BatchLoader
+from clscli.data.catalog import check_labels, open_split
+from clscli.data.loader import BatchLoader, Loader
 from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.device import choose_device
 from clscli.engine.distributed import ALONE, World
-from clscli.engine.metrics import Evaluation, Totals, batch_total
+from clscli.engine.metrics import Totals, batch_total
+from clscli.engine.multi_label_metrics import THRESHOLD, AnyEvaluation, Scores
 from clscli.engine.observer import Observer
 from clscli.engine.upload import uploaded
 from clscli.errors import DataError
@@ -30,19 +31,23 @@ def evaluate(
     data: str | os.PathLike[str] | None = None,
     split: str = "val",
     device: str = "auto",
+    threshold: float | None = None,
     observer: Observer | None = None,
-) -> Evaluation:
+) -> AnyEvaluation:
     """Evaluate a checkpoint on the pictures of a folder, or on those that it was trained with.
 
-    `split` is val, test or train. Raises CheckpointError or DataError.
+    `split` is val, test or train. `threshold` is the score from which on a label is given, 0.5 without it, where
+    the model gives several labels; for another one it raises UsageError. Raises CheckpointError or DataError.
     """
     chosen = choose_device(device)
     checkpoint = load_checkpoint(ckpt)
+    least_score = checkpoint.threshold(threshold)
     spec = checkpoint.resolve(EVALUATING)
     root = Path(data) if data is not None else None
     view = open_split(spec, split, checkpoint.classes, root=root, run=checkpoint.path.parent)
+    check_labels(view, f"{root or split}: the pictures", multi_label=checkpoint.multi_label)
     model = checkpoint.build(spec).to(chosen)
-    loss = build_loss(spec, checkpoint.class_counts)
+    loss = build_loss(spec, checkpoint.class_counts, num_samples=checkpoint.num_samples)
     if isinstance(loss, nn.Module):
         loss.to(chosen)
     loader = BatchLoader(
@@ -58,14 +63,19 @@ def evaluate(
         observer.begin("evaluating", len(view))
     try:
         on_bad_image = spec.spec.data.on_bad_image
-        return evaluate_model(model, loader, loss, chosen, on_bad_image=on_bad_image, observer=observer)
+        return evaluate_model(
+            *(model, loader, loss, chosen),
+            on_bad_image=on_bad_image,
+            observer=observer,
+            threshold=least_score,
+        )
     finally:
         loader.close()
 
 
 def evaluate_model(
     model: Classifier,
-    loader: BatchLoader,
+    loader: Loader,
     loss: Loss,
     device: torch.device,
     *,
@@ -73,7 +83,8 @@ def evaluate_model(
     observer: Observer | None = None,
     world: World = ALONE,
     stand_in: Tensor | None = None,
-) -> Evaluation:
+    threshold: float = THRESHOLD,
+) -> AnyEvaluation:
     """Run a model over every sample of a loader, each exactly once, in float32.
 
     Several processes take a slice of every batch each, and all of them get the result for the whole. If the model
@@ -85,7 +96,8 @@ def evaluate_model(
     modes = {module: module.training for module in (model, loss) if isinstance(module, nn.Module)}
     for module in modes:
         module.eval()
-    totals = Totals(len(loader.view.classes), device)
+    num_classes = len(loader.view.classes)
+    totals = Scores(num_classes, threshold) if loader.view.multi_label else Totals(num_classes, device)
     unreadable: list[tuple[str, str]] = []
     # What a divided model gathers in inference mode, it could not train with any more.
     with torch.inference_mode() if stand_in is None else torch.no_grad():
@@ -105,7 +117,7 @@ def evaluate_model(
 
 
 def named_unreadable(
-    loader: BatchLoader, unreadable: list[tuple[int, str]], on_bad_image: str
+    loader: Loader, unreadable: list[tuple[int, str]], on_bad_image: str
 ) -> list[tuple[str, str]]:
     """Name the pictures of a batch that could not be read; raises DataError unless they may be skipped."""
     named = [(loader.view[index].name, reason) for index, reason in unreadable]

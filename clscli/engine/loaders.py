@@ -9,6 +9,7 @@ import torch
 from clscli.data.loader import BatchLoader, Loader, auto_workers
 from clscli.data.resident import ResidentLoader, hindrance
 from clscli.engine.distributed import World
+from clscli.engine.pixel_caches import open_caches
 from clscli.engine.prepare import Plan
 
 
@@ -18,7 +19,7 @@ def settle_cache(plan: Plan) -> Plan:
     Raises SpecError when the spec asks for "device" and it cannot be.
     """
     wanted = plan.spec.spec.data.cache
-    if wanted == "none":
+    if wanted not in ("auto", "device"):
         return plan
     reason = hindrance(plan.spec, plan.train_transforms, (plan.data.train, plan.data.val))
     if reason is not None and wanted == "device":
@@ -34,6 +35,7 @@ def open_loaders(plan: Plan, device: torch.device, world: World, batch_size: int
     workers = spec.data.num_workers
     if workers == "auto":
         workers = auto_workers(world.local_size)
+    caches = open_caches(plan, world) if spec.data.cache in ("memory", "disk") else {}
 
     def loader(split: str) -> Loader:
         is_training = split == "train"
@@ -61,6 +63,7 @@ def open_loaders(plan: Plan, device: torch.device, world: World, batch_size: int
             sampler=sampler,
             num_workers=workers,
             scaled_decode=spec.data.scaled_decode,
+            cache=caches.get(split),
             pin_memory=device.type == "cuda",
             rank=world.rank,
             processes=world.size,

@@ -12,7 +12,7 @@ from typing import Any
 from clscli.data.loader import Batch
 from clscli.engine.accumulation import groups
 from clscli.engine.evaluate import evaluate_model, named_unreadable
-from clscli.engine.metrics import Evaluation
+from clscli.engine.multi_label_metrics import AnyEvaluation
 from clscli.engine.observer import Observer
 from clscli.engine.progress import EpochSums
 from clscli.engine.schedules import Observing
@@ -35,8 +35,8 @@ class EpochResult:
     step: int
     lr: float
     train_loss: float
-    train_top1: float
-    evaluation: Evaluation | None  # None for an epoch without a validation
+    train_top1: float | None  # None where a picture may have several labels
+    evaluation: AnyEvaluation | None  # None for an epoch without a validation
     seconds: float
     images_per_second: float  # of the training part
     data_wait: float  # the share of the training part that this process spent waiting for batches
@@ -50,7 +50,7 @@ class EpochResult:
             "step": self.step,
             "lr": self.lr,
             "train_loss": self.train_loss,
-            "train_top1": self.train_top1,
+            **({} if self.train_top1 is None else {"train_top1": self.train_top1}),
             **({} if self.grad_norm is None else {"grad_norm": self.grad_norm}),
             **(self.evaluation.summary() if self.evaluation is not None else {}),
             "seconds": round(self.seconds, 3),
@@ -170,7 +170,7 @@ def train_epoch(session: Session, observer: Observer, watch: _Watch | None = Non
     s.settle()
 
 
-def validate(session: Session, observer: Observer, watch: _Watch) -> Evaluation:
+def validate(session: Session, observer: Observer, watch: _Watch) -> AnyEvaluation:
     """Evaluate the model, or the one that a hook has put in its place, and let the schedule see the result."""
     s, started = session, time.perf_counter()
     observer.begin("validating", len(s.val.view))
@@ -201,7 +201,7 @@ def _tell_hooks(session: Session, watch: _Watch) -> None:
     state.images_per_second = watch.images_per_second(progress.samples)
 
 
-def _result(session: Session, watch: _Watch, evaluation: Evaluation | None, *, is_whole: bool) -> EpochResult:
+def _result(session: Session, watch: _Watch, evaluation: AnyEvaluation | None, *, is_whole: bool) -> EpochResult:
     progress = session.progress
     return EpochResult(
         epoch=progress.epoch + 1,
@@ -209,7 +209,7 @@ def _result(session: Session, watch: _Watch, evaluation: Evaluation | None, *, i
         step=progress.step,
         lr=session.optimizer.param_groups[0]["lr"],
         train_loss=progress.loss_sum / max(1, progress.samples),
-        train_top1=progress.correct / max(1, progress.samples),
+        train_top1=None if session.train.view.multi_label else progress.correct / max(1, progress.samples),
         evaluation=evaluation,
         seconds=watch.seconds,
         images_per_second=watch.images_per_second(progress.samples),

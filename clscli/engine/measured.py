@@ -41,6 +41,7 @@ def facts_of(plan: Plan, device: torch.device) -> list[object]:
         plan.blueprint.image_shape,
         spec.data.batch_size,
         spec.data.num_workers,
+        spec.data.cache,
         spec.train.precision,
         plan.spec.values["transforms"],
         plan.spec.one("model", "backbone").complete_parameters(),

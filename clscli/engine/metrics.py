@@ -10,6 +10,9 @@ from torch import Tensor
 from clscli.engine.distributed import ALONE, World
 from clscli.models.losses.contract import Loss, reduction_of
 
+# The numbers that a training log keeps.
+SUMMARY = ("loss", "top1", "top5", "macro_f1", "balanced_accuracy")
+
 
 @dataclass(frozen=True)
 class ClassMetrics:
@@ -44,8 +47,8 @@ class Evaluation:
         """Precision, recall and F1 of every class."""
         table = torch.tensor(self.confusion, dtype=torch.float64)
         hits, support, predicted = table.diagonal(), table.sum(1), table.sum(0)
-        precision, recall = _divide(hits, predicted), _divide(hits, support)
-        f1 = _divide(2 * hits, support + predicted)
+        precision, recall = divide(hits, predicted), divide(hits, support)
+        f1 = divide(2 * hits, support + predicted)
         columns = zip(
             self.classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True
         )
@@ -77,8 +80,7 @@ class Evaluation:
 
     def summary(self) -> dict[str, float]:
         """Return the numbers that a training log keeps."""
-        names = ("loss", "top1", "top5", "macro_f1", "balanced_accuracy")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in SUMMARY}
 
     def as_json(self) -> dict[str, object]:
         """Return everything, as `clscli eval --json` prints it."""
@@ -145,5 +147,6 @@ def batch_total(criterion: Loss, loss: Tensor, num_samples: int) -> Tensor:
     return loss if reduction_of(criterion) == "sum" else loss * num_samples
 
 
-def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Divide counts; a quotient without a denominator is 0."""
     return torch.where(denominator > 0, numerator / denominator.clamp(min=1), torch.zeros(()))

@@ -11,6 +11,11 @@ def sign_of(monitor: str) -> int:
     return -1 if monitor == "loss" else 1
 
 
+def main_metric(metrics: Mapping[str, Any]) -> str:
+    """Name the metric for which a message has room: the accuracy, or with several labels a picture the mAP."""
+    return "top1" if "top1" in metrics else "map"
+
+
 def goodness(metrics: Mapping[str, Any], monitor: str) -> tuple[float, float]:
     """Return what is larger for the better of two epochs."""
     return sign_of(monitor) * metrics[monitor], -metrics["loss"]

@@ -22,6 +22,7 @@ from clscli.engine.accumulation import steps_per_epoch
 from clscli.engine.checkpoint import Checkpoint
 from clscli.engine.groups import build_optimizer
 from clscli.engine.initial_weights import find_initial
+from clscli.engine.label_mode import check_label_mode
 from clscli.engine.observer import Observer, seen_or_logged
 from clscli.engine.schedules import build_schedule, check_momentum
 from clscli.engine.teacher import teachers_for
@@ -32,6 +33,7 @@ from clscli.models.losses.contract import LoadTeacher, Loss
 from clscli.models.weights import find_pretrained
 from clscli.seeds import seed_for
 from clscli.spec import ResolvedSpec
+from clscli.spec.check import for_label_sets
 from clscli.toml import dotted
 
 log = logging.getLogger("clscli")
@@ -53,6 +55,10 @@ class Plan:
     load_teacher: LoadTeacher
     initial: Checkpoint | None  # what the run begins from, until it has begun
 
+    def build_loss(self) -> Loss:
+        """Build the loss to train with."""
+        return _build_loss(self.spec, self.data, self.load_teacher)
+
     @property
     def num_parameters(self) -> int:
         """All parameters of the model, trained or frozen."""
@@ -70,11 +76,13 @@ def prepare(spec: ResolvedSpec, run: Path | None = None, observer: Observer | No
     Raises SpecError, PluginError or DataError for anything that would stop the run later.
     """
     data = open_training_data(spec, run)
+    if data.train.multi_label:
+        spec = for_label_sets(spec)
     sampler = build_sampler(spec, data.train)
     train_transforms = build_transforms(spec, "train")
     eval_transforms = build_transforms(spec, "val")
     blueprint = Blueprint(len(data.classes), output_shape(eval_transforms, data.train))
-    batch_transforms = build_batch_transforms(spec, blueprint.num_classes)
+    batch_transforms = build_batch_transforms(spec, blueprint.num_classes, multi_label=data.train.multi_label)
     torch.manual_seed(seed_for(spec.spec.seed, "weights"))
     model = build_model(spec, blueprint)
     stages = check_shapes(spec, model, blueprint)
@@ -125,14 +133,20 @@ def _try_the_rest(
     load_teacher: LoadTeacher,
 ) -> None:
     """Build what the training will build again, only to find now what its components refuse."""
-    loss = build_loss(spec, data.train.class_counts, load_teacher)
-    _try_loss(spec, loss, blueprint.num_classes, mixed=bool(spec.many("transforms", "batch")))
+    loss = _build_loss(spec, data, load_teacher)
+    check_label_mode(spec, data.train, model, loss)
+    mixed = data.train.multi_label or bool(spec.many("transforms", "batch"))
+    _try_loss(spec, loss, blueprint.num_classes, mixed=mixed)
     _check_freezing(spec, model)
     optimizer = build_optimizer(spec, model)
     num_steps = steps_per_epoch(num_batches(epoch_length, _expected_batch(spec)), spec.spec.train)
     schedule = build_schedule(spec, num_steps)
     check_momentum(spec, schedule, optimizer)
     _try_hooks(spec)
+
+
+def _build_loss(spec: ResolvedSpec, data: TrainingData, load_teacher: LoadTeacher) -> Loss:
+    return build_loss(spec, data.train.class_counts, load_teacher, num_samples=len(data.train))
 
 
 def _try_hooks(spec: ResolvedSpec) -> None:

@@ -13,7 +13,7 @@ from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
 from clscli.engine.device import device_name
 from clscli.engine.idle_settings import idle_settings
 from clscli.engine.loop import EpochResult
-from clscli.engine.monitor import goodness
+from clscli.engine.monitor import goodness, main_metric
 from clscli.engine.prepare import Plan
 from clscli.engine.run_directory import RunDirectory
 from clscli.engine.session import Session
@@ -62,6 +62,8 @@ class Recorder:
     def _announce_options(self) -> None:
         """Log what the spec's options come to that is not to be seen in it."""
         options, images = self.session.options, self.session.train.order.batch_size
+        if self.plan.spec.spec.data.cache == "device":
+            log.info("the pictures are small: they are kept on %s and augmented in batches", self.session.device)
         if options.scale_lr != "none":
             log.info(
                 "learning rate x %.4g: %d pictures a step, base_batch_size %d, scale_lr = %s",
@@ -138,6 +140,7 @@ class Recorder:
             self.plan.blueprint.image_shape,
             self.session.weights(model),
             self.rows[-1] if self.rows else {},
+            num_samples=len(self.plan.data.train) if self.plan.data.train.multi_label else None,
         )
 
 
@@ -145,8 +148,9 @@ def _log_epoch(result: EpochResult, epochs: int, is_best: bool) -> None:
     epoch = f"epoch {result.epoch:{len(str(epochs))}}/{epochs}"
     parts = [epoch if result.is_whole else f"{epoch}, step {result.step}", f"loss {result.train_loss:.4f}"]
     if result.evaluation is not None:
-        found = result.evaluation
-        parts += [f"val_loss {found.loss:.4f}", f"top1 {100 * found.top1:5.2f} %"]
+        found = result.evaluation.summary()
+        name = main_metric(found)
+        parts += [f"val_loss {found['loss']:.4f}", f"{name} {100 * found[name]:5.2f} %"]
     parts += [f"lr {result.lr:.2g}", f"{result.seconds:.1f} s"]
     if result.images_per_second:  # a run resumed just before a validation has trained on nothing yet
         parts.append(f"{result.images_per_second:.0f} images/s")

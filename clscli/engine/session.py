@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from clscli.data.batch_transforms import BatchTransforms
-from clscli.data.loader import BatchLoader, auto_workers
+from clscli.data.loader import Loader
 from clscli.data.pipeline import output_shape
 from clscli.engine.accumulation import lr_factor, steps_per_epoch
 from clscli.engine.compilation import compile_now
@@ -22,11 +22,11 @@ from clscli.engine.distributed import ALONE, World, synchronize_batch_norm
 from clscli.engine.execution import choose_execution
 from clscli.engine.groups import build_optimizer
 from clscli.engine.hooks import Hooks, HookState
+from clscli.engine.loaders import open_loaders
 from clscli.engine.prepare import Plan
 from clscli.engine.progress import EpochSums, Progress
 from clscli.engine.schedules import Observing, Schedule, build_schedule
 from clscli.errors import CheckpointError, Interrupted, TrainingError
-from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
 from clscli.models.layers.outputs import Outputs
 from clscli.models.losses.contract import Loss
@@ -49,8 +49,8 @@ class Session:
     scaler: torch.amp.GradScaler
     execution: Execution
     device: torch.device
-    train: BatchLoader
-    val: BatchLoader
+    train: Loader
+    val: Loader
     batch_transforms: BatchTransforms
     options: TrainTable
     freezable: list[nn.Parameter]  # of the backbone: what is not frozen for good
@@ -219,7 +219,7 @@ def new_session(
     `batch_size` is of all processes together; a run that is resumed keeps it, with however many processes.
     """
     spec = plan.spec.spec
-    loss = build_loss(plan.spec, plan.data.train.class_counts, plan.load_teacher)
+    loss = plan.build_loss()
     sharding = _divided(plan, device, world)
     if execution is None:
         execution = choose_execution(plan, device, world)
@@ -241,26 +241,7 @@ def new_session(
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = not spec.train.deterministic
 
-    workers = spec.data.num_workers
-    if workers == "auto":
-        workers = auto_workers(world.local_size)
-
-    def loader(split: str) -> BatchLoader:
-        training = split == "train"
-        return BatchLoader(
-            plan.data.train if training else plan.data.val,
-            plan.train_transforms if training else plan.eval_transforms,
-            batch_size=batch_size or spec.data.images_per_batch,
-            seed=spec.seed,
-            sampler=plan.sampler if training else None,
-            num_workers=workers,
-            scaled_decode=spec.data.scaled_decode,
-            pin_memory=device.type == "cuda",
-            rank=world.rank,
-            processes=world.size,
-        )
-
-    loaders = loader("train"), loader("val")
+    loaders = open_loaders(plan, device, world, batch_size)
     optimizer = build_optimizer(plan.spec, model)
     factor = lr_factor(loaders[0].order.batch_size, spec.train)
     for group in optimizer.param_groups:

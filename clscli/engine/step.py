@@ -65,8 +65,7 @@ def add_gradient(session: Session, batch: Batch, share: float) -> None:
     """
     s, is_empty = session, not len(batch.targets)
     if is_empty:
-        assert s.image_shape is not None
-        batch, share = _stand_in(s.image_shape), 0.0
+        batch, share = _stand_in(s), 0.0
     images, targets = s.batch_transforms(batch.images.to(s.device), batch.targets.to(s.device))
     images = s.state.images = images.contiguous(memory_format=s.execution.memory_format)
     with s.execution.autocast(s.device):
@@ -80,10 +79,11 @@ def add_gradient(session: Session, batch: Batch, share: float) -> None:
     s.sums.add(s.progress.step, logits, targets, batch_total(s.loss, loss.detach(), len(targets)))
 
 
-def _stand_in(shape: tuple[int, int, int]) -> Batch:
-    images = torch.zeros(_STAND_INS, *shape, dtype=torch.uint8)
-    nothing = torch.zeros(_STAND_INS, dtype=torch.int64)
-    return Batch(images, nothing, nothing, [])
+def _stand_in(session: Session) -> Batch:
+    assert session.image_shape is not None
+    images = torch.zeros(_STAND_INS, *session.image_shape, dtype=torch.uint8)
+    targets = torch.stack([session.train.view.target(0)] * _STAND_INS)
+    return Batch(images, targets, torch.zeros(_STAND_INS, dtype=torch.int64), [])
 
 
 def head_loss(model: Classifier, outputs: Outputs, targets: Tensor, criterion: Loss) -> Tensor:

@@ -18,6 +18,7 @@ from clscli.engine.determinism import deterministic_algorithms
 from clscli.engine.device import Execution, device_name
 from clscli.engine.distributed import World, ended_elsewhere, is_lost_connection, join
 from clscli.engine.initial_weights import load_initial
+from clscli.engine.loaders import settle_cache
 from clscli.engine.loop import run_epochs
 from clscli.engine.memory import explain_out_of_memory, is_out_of_memory, release, settle_batch_size
 from clscli.engine.observer import Observer
@@ -84,6 +85,8 @@ def train(
             plan: Plan = world.one_after_another(lambda: prepare(resolved, observer=observer))
             with naming_components(plan.spec, _IN_A_TRIAL):
                 plan = settle_batch_size(plan, chosen, world)
+            with world.together():
+                plan = settle_cache(plan)
             observer = (observer if world.is_main else None) or Observer()
             loaded: list[str] = world.one_after_another(lambda: _load_weights(plan, observer))
             plan = dataclasses.replace(plan, initial=None)  # its weights have been copied

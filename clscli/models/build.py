@@ -72,16 +72,25 @@ def _build_part(spec: ResolvedSpec, bound: Bound, **injected: Any) -> nn.Module:
     return part
 
 
-def build_loss(spec: ResolvedSpec, class_counts: tuple[int, ...], load_teacher: LoadTeacher | None = None) -> Loss:
+def build_loss(
+    spec: ResolvedSpec,
+    class_counts: tuple[int, ...],
+    load_teacher: LoadTeacher | None = None,
+    *,
+    num_samples: int | None = None,
+) -> Loss:
     """Build the loss, or the sum of those that the spec lists; `class_counts` are those of the training split.
 
-    Without `load_teacher` it can evaluate, but no teacher is asked. Raises SpecError pointing at the loss that
-    refuses its parameters.
+    `num_samples` is the sum of these counts, unless samples have several labels. Without `load_teacher` it can
+    evaluate, but no teacher is asked. Raises SpecError pointing at the loss that refuses its parameters.
     """
-    losses: list[Loss] = [
-        spec.construct(bound, num_classes=len(class_counts), class_counts=class_counts, load_teacher=load_teacher)
-        for bound in spec.many("model", "loss")
-    ]
+    injected = {
+        "num_classes": len(class_counts),
+        "class_counts": class_counts,
+        "num_samples": sum(class_counts) if num_samples is None else num_samples,
+        "load_teacher": load_teacher,
+    }
+    losses: list[Loss] = [spec.construct(bound, **injected) for bound in spec.many("model", "loss")]
     if len(losses) == 1:
         return losses[0]
     try:

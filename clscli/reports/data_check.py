@@ -47,7 +47,7 @@ def _class_table(report: Report, width: int, bar: str) -> str:
         half, left_out = _MAX_CLASSES // 2, len(rows) - _MAX_CLASSES
         gap = (f"... {left_out} classes between", *[""] * (len(splits) + 1))
         rows = [*rows[:half], gap, *rows[-half:]]
-    rows.append((f"all {len(report.classes)}", *(str(sum(own)) for own in counts), ""))
+    rows.append((f"all {len(report.classes)}", *(str(len(s.view)) for s in report.surveys), ""))
     return format_table(("class", *splits, "histogram of train"), rows, right=range(1, len(splits) + 1))
 
 

@@ -27,14 +27,19 @@ _BLUE, _ORANGE, _GREEN, _GRAY = "#0072b2", "#d55e00", "#009e73", "#777777"
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, monitor: str = "top1") -> None:
     """Draw loss and top-1 of training and validation over a run, and the metric `monitor` with a line at its best.
 
-    Over the epochs, or over the steps when there were validations within epochs.
+    Of pictures with several labels, mAP and F1 in the place of top-1. Over the epochs, or over the steps when
+    there were validations within epochs.
     """
     unit = "epoch" if len({row["epoch"] for row in rows}) == len(rows) else "step"
     figure = Figure(figsize=(10, 4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     loss_curves = {"train_loss": "training", "loss": "validation"}
     percentages, in_percent = "top-1 (%)", {"train_top1": "training", "top1": "validation"}
-    if monitor not in ("loss", "top1"):
+    if not any("top1" in row for row in rows) and any("map" in row for row in rows):
+        percentages = "mean average precision and F1 (%)"
+        names = {"map": "mAP", "macro_f1": "macro F1", "micro_f1": "micro F1"}
+        in_percent = {key: f"validation, {name}" for key, name in names.items()}
+    elif monitor not in ("loss", "top1"):
         percentages = f"top-1 and {monitor} (%)"
         in_percent = {key: f"{label}, top-1" for key, label in in_percent.items()}
         in_percent[monitor] = f"validation, {monitor}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clscli.engine.metrics import Evaluation
+from clscli.engine.multi_label_metrics import AnyEvaluation, MultiLabelEvaluation
 from clscli.files import atomic_write
 from clscli.reports.text import format_table
 
@@ -14,8 +15,10 @@ from clscli.reports.text import format_table
 _MAX_CONFUSION = 12
 
 
-def format_evaluation(result: Evaluation) -> str:
+def format_evaluation(result: AnyEvaluation) -> str:
     """Write an evaluation for the terminal: totals, the table of classes, a small confusion matrix."""
+    if isinstance(result, MultiLabelEvaluation):
+        return f"{_label_totals(result)}\n\n{_label_table(result)}"
     parts = [
         format_table(
             ("samples", "loss", "top-1", f"top-{result.k}", "balanced accuracy"),
@@ -57,14 +60,42 @@ def _confusion_table(result: Evaluation) -> str:
     return format_table(header, rows, right=range(1, len(header)))
 
 
-def write_evaluation(result: Evaluation, document: str, folder: Path) -> None:
-    """Write `metrics.json` (`document`), `per_class.csv` and `confusion.csv` into a folder."""
+def _label_totals(result: MultiLabelEvaluation) -> str:
+    row = (str(result.samples), f"{result.loss:.4f}", percent(result.map), f"{result.threshold:g}")
+    return format_table(("samples", "loss", "mAP", "threshold"), [row], right=range(4))
+
+
+def _label_table(result: MultiLabelEvaluation) -> str:
+    rows: list[tuple[str, ...]] = [
+        (c.name, *map(percent, (c.average_precision, c.precision, c.recall, c.f1)), str(c.support))
+        for c in result.per_class
+    ]
+    total = str(sum(c.support for c in result.per_class))
+    macro = (result.map, result.macro_precision, result.macro_recall, result.macro_f1)
+    micro = (result.micro_precision, result.micro_recall, result.micro_f1)
+    rows.append(("macro average", *map(percent, macro), total))
+    rows.append(("micro average", "", *map(percent, micro), total))
+    header = ("class", "average precision", "precision", "recall", "F1", "support")
+    return format_table(header, rows, right=range(1, 6))
+
+
+def write_evaluation(result: AnyEvaluation, document: str, folder: Path) -> str:
+    """Write `metrics.json` (`document`) and tables as CSV into a folder, and what can be drawn; name the files."""
     with atomic_write(folder / "metrics.json") as path:
         path.write_text(document + "\n", encoding="utf-8")
+    if isinstance(result, MultiLabelEvaluation):
+        labels = [(c.name, c.average_precision, c.precision, c.recall, c.f1, c.support) for c in result.per_class]
+        header = ("class", "average_precision", "precision", "recall", "f1", "support")
+        _write_csv(folder / "per_class.csv", header, labels)
+        return "metrics.json and per_class.csv"
+    from clscli.reports.plots import draw_confusion  # matplotlib
+
     classes = [(c.name, c.precision, c.recall, c.f1, c.support) for c in result.per_class]
     _write_csv(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), classes)
     rows = [(name, *row) for name, row in zip(result.classes, result.confusion, strict=True)]
     _write_csv(folder / "confusion.csv", ("true \\ predicted", *result.classes), rows)
+    draw_confusion(result.confusion, result.classes, folder / "confusion.png")
+    return "metrics.json, per_class.csv, confusion.csv and confusion.png"
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -26,6 +26,8 @@ def printable(text: str) -> str:
 
 def _width(text: str) -> int:
     """Count terminal columns: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
     columns = {"W": 2, "F": 2}
     return sum(columns.get(unicodedata.east_asian_width(c), 1) for c in text if not unicodedata.combining(c))
 

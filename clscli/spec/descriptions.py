@@ -15,7 +15,7 @@ DESCRIPTIONS: dict[str, str] = {
     "data.check_headers": "Whether every picture is opened before the run, to find broken ones.",
     "data.on_bad_image": "Whether a picture that cannot be read ends the run or is left out.",
     "data.scaled_decode": "Whether large JPEGs are read at 1/2, 1/4 or 1/8, where no more of them is needed.",
-    "data.cache": 'Whether pictures stay on the device, once read; "auto" keeps small ones there.',
+    "data.cache": 'Where decoded pictures are kept; "auto" keeps small ones on the device, and no others.',
     "transforms.normalize": "What pixels are shifted and scaled by: ImageNet's numbers, none, or your own.",
     "transforms.normalize.mean": "What is subtracted from `pixel / 255`, for each channel.",
     "transforms.normalize.std": "What that is then divided by, for each channel.",

@@ -32,7 +32,7 @@ class DataTable(_Table):
     sampler: ComponentTable
     check_headers: bool  # of every picture, before the run
     on_bad_image: Literal["error", "skip"]
-    cache: Literal["auto", "none", "device"]  # "auto": small pictures on the device
+    cache: Literal["auto", "none", "memory", "disk", "device"]  # "auto": small pictures on the device
     scaled_decode: bool  # large JPEGs at 1/2, 1/4 or 1/8, where the first transform needs no more of them
 
     @property

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import clscli
-from clscli.engine import memory
+from clscli.engine import free_memory
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.device import Execution
-from clscli.engine.memory import available_memory, is_out_of_memory, largest_that_fits, settle_batch_size
+from clscli.engine.free_memory import available_memory
+from clscli.engine.memory import is_out_of_memory, largest_that_fits, settle_batch_size
 from clscli.engine.prepare import prepare
 from clscli.engine.trial import Trial
 from clscli.errors import PluginError, TrainingError
@@ -126,10 +127,10 @@ def test_memory_of_the_machine_and_of_its_container(tmp_path, monkeypatch):
         "memory.stat": "anon 1\ninactive_file 200000\n",
     }.items():
         (tmp_path / name).write_text(text)
-    assert memory._free_of_container(tmp_path) == 500_000
+    assert free_memory._free_of_container(tmp_path) == 500_000
     (tmp_path / "memory.max").write_text("max")
-    assert memory._free_of_container(tmp_path) is None
-    assert memory._free_of_container(tmp_path / "none") is None
+    assert free_memory._free_of_container(tmp_path) is None
+    assert free_memory._free_of_container(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(

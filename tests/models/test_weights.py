@@ -181,7 +181,7 @@ def offered(monkeypatch):
             urls=("https://example.invalid/published.pth",),
         )
         monkeypatch.setattr("clscli.models.published.read_data_file", lambda component: {"resnet18": [record]})
-        monkeypatch.setattr("clscli.models.weights.download", lambda urls, sha256, progress: file)
+        monkeypatch.setattr("clscli.models.download.download", lambda urls, sha256, progress: file)
 
     return publish
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from clscli.engine.checkpoint import save_checkpoint
 from clscli.engine.evaluate import evaluate
 from clscli.engine.hooks import HookState
-from clscli.engine.monitor import goodness
+from clscli.engine.monitor import goodness, main_metric
 from clscli.models.fields import PositiveInt
 
 
@@ -68,9 +68,10 @@ class ModelAverage:
         if all(file.exists() for file in files):
             self._write_average(state, files, path)
             metrics = torch.load(path, weights_only=True)["metrics"]
+            name = main_metric(metrics)
             state.log(
                 f"average of the best epochs, {', '.join(map(str, epochs))}: "
-                f"val_loss {metrics['loss']:.4f}  top1 {100 * metrics['top1']:.2f} %, saved as {path}"
+                f"val_loss {metrics['loss']:.4f}  {name} {100 * metrics[name]:.2f} %, saved as {path}"
             )
         elif not path.exists():
             state.log(f"note: no average: the weights of the best epochs are gone from {files[0].parent}")

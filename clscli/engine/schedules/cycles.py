@@ -15,7 +15,7 @@ from clscli.engine.schedules.warmup import Fraction, WarmedUp
 from clscli.models.fields import PositiveFloat, PositiveInt, Rate
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CosineRestarts(WarmedUp):
     """Lower the rate along half a cosine again and again, after a warmup (SGDR).
 

@@ -17,7 +17,7 @@ from clscli.engine.schedules.warmup import Fraction, WarmedUp
 from clscli.models.fields import PositiveFloat, PositiveInt
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Constant(WarmedUp):
     """Keep the rate as it is, after a warmup.
 
@@ -32,7 +32,7 @@ class Constant(WarmedUp):
         return 1.0
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Linear(WarmedUp):
     """Lower the rate along a line, after a warmup.
 
@@ -46,7 +46,7 @@ class Linear(WarmedUp):
         return self.min_factor + (1 - self.min_factor) * (1 - self.progress(step))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Poly(WarmedUp):
     """Lower the rate along a power of what is left of the run, after a warmup.
 
@@ -62,7 +62,7 @@ class Poly(WarmedUp):
         return float(self.min_factor + (1 - self.min_factor) * (1 - self.progress(step)) ** self.power)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Cosine(WarmedUp):
     """Lower the rate along half a cosine, after a warmup (Loshchilov and Hutter, 2017).
 
@@ -76,7 +76,7 @@ class Cosine(WarmedUp):
         return self.min_factor + (1 - self.min_factor) * (1 + math.cos(math.pi * self.progress(step))) / 2
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Step(WarmedUp):
     """Multiply the rate by `gamma` every `step_size` epochs, after a warmup."""
 
@@ -88,7 +88,7 @@ class Step(WarmedUp):
         return float(self.gamma ** (step // self.steps_per_epoch // self.step_size))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MultiStep(WarmedUp):
     """Multiply the rate by `gamma` at each of the `milestones`, in epochs, after a warmup."""
 
@@ -101,7 +101,7 @@ class MultiStep(WarmedUp):
         return float(self.gamma**passed)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Exponential(WarmedUp):
     """Multiply the rate by `gamma` in every epoch, a little at each step, after a warmup."""
 

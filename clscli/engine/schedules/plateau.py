@@ -19,7 +19,7 @@ from clscli.spec.schema import Monitor
 _KEPT = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReduceOnPlateau(WarmedUp):
     """Multiply the rate by `factor` when a validation metric stops improving, after a warmup.
 

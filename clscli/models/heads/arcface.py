@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clscli.models.fields import PositiveFloat, PositiveInt
 from clscli.models.layers.vectors import last_vector
+from clscli.models.losses.contract import LabelMode
 
 Margin = Annotated[float, Field(ge=0, lt=3.14)]  # half a turn is as far as two vectors can be apart
 
@@ -27,6 +28,8 @@ class ArcFace(nn.Module):
     noise (Deng et al., "Sub-center ArcFace", 2020). `easy_margin` leaves out the margin where the angle is
     above 90 degrees. Targets that are distributions, as mixup makes them, get the margin in proportion.
     """
+
+    label_mode: LabelMode = "single"  # a margin between classes
 
     def __init__(
         self,

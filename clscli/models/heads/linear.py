@@ -11,6 +11,7 @@ from clscli.models.fields import PositiveInt, Rate
 from clscli.models.layers.activations import Activation
 from clscli.models.layers.outputs import Outputs
 from clscli.models.layers.vectors import VectorNorm, last_vector, make_linear_layers
+from clscli.models.losses.contract import LabelMode
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 
@@ -72,6 +73,8 @@ class MultiLabelLinear(nn.Module):
     et al., "Focal loss for dense object detection", 2017, section 3.3). Without it, it is 1 / number of
     classes, as if every image had one label.
     """
+
+    label_mode: LabelMode = "multi"
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class BinaryCrossEntropy(nn.Module):
     def __init__(
         self,
         class_counts: tuple[int, ...],
+        num_samples: int,
         *,
         label_smoothing: Rate = 0.0,
         target_threshold: Annotated[float, Field(ge=0, lt=1)] | None = None,
@@ -45,7 +46,7 @@ class BinaryCrossEntropy(nn.Module):
         self.sum_classes = sum_classes
         self.reduction = reduction
         self.loss_weight = loss_weight
-        weight = choose_weights("pos_weight", pos_weight, class_counts, positive_weights)
+        weight = choose_weights("pos_weight", pos_weight, class_counts, positive_weights, num_samples)
         self.register_buffer("pos_weight", weight, persistent=False)  # follows from the spec and the data
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ def choose_weights(
     parameter: str,
     choice: ClassWeights,
     class_counts: tuple[int, ...],
-    balance: Callable[[tuple[int, ...]], list[float]],
+    balance: Callable[[tuple[int, ...], int], list[float]],
+    num_samples: int | None = None,
 ) -> Tensor | None:
     """Return one weight for each class, or None for "none"; `parameter` is its name in messages."""
     if choice == "none":
@@ -27,7 +28,7 @@ def choose_weights(
                 f'{parameter} = "balanced" needs training samples of every class, but there are none of class '
                 f"{', '.join(map(str, empty))} (counted from 0)"
             )
-        choice = balance(class_counts)
+        choice = balance(class_counts, sum(class_counts) if num_samples is None else num_samples)
     if len(choice) != len(class_counts):
         raise ValueError(
             f"{parameter} needs one weight for each of the {len(class_counts)} classes, got {len(choice)}"
@@ -35,14 +36,17 @@ def choose_weights(
     return torch.tensor(choice, dtype=torch.float32)
 
 
-def balanced_weights(class_counts: tuple[int, ...]) -> list[float]:
+def balanced_weights(class_counts: tuple[int, ...], num_samples: int) -> list[float]:
     """Weight each class so that all of them have the same share in the loss of an epoch."""
-    return [sum(class_counts) / (len(class_counts) * count) for count in class_counts]
+    return [num_samples / (len(class_counts) * count) for count in class_counts]
 
 
-def positive_weights(class_counts: tuple[int, ...]) -> list[float]:
-    """Weight the positives of each class so that they have the same share in its loss as the negatives."""
-    return [(sum(class_counts) - count) / count for count in class_counts]
+def positive_weights(class_counts: tuple[int, ...], num_samples: int) -> list[float]:
+    """Weight the positives of each class so that they have the same share in its loss as the negatives.
+
+    Of a class that every sample has there are no negatives: its positives then weigh as much as one would.
+    """
+    return [max(1, num_samples - count) / count for count in class_counts]
 
 
 def total_weight(target: Tensor, weight: Tensor | None) -> Tensor | int:

@@ -8,6 +8,8 @@ them, the engine also uses
 - `given(images)`: the same loss for one batch of training images, `uint8 (B, C, H, W)` as the model gets them, or
   `float` from 0 to 255 when batches are mixed, and again a callable of logits and target. Called in training
   alone; evaluation calls the loss itself.
+- `label_mode`: "single" when it is for pictures of one class each, as with a softmax, "multi" when for several
+  labels; without it, it is for either. Of a head it means the same.
 - `state_dict`, `to`, `train` and `eval`, when it is an `nn.Module`: its state goes into `last.pth`, and it is in
   evaluation mode while the model is. Each of several processes has its own state, of its slices of the batches;
   that of the first one is saved.
@@ -24,6 +26,7 @@ from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Reduction = Literal["mean", "sum"]
+LabelMode = Literal["single", "multi"]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 Teacher = Callable[[Tensor], Tensor]

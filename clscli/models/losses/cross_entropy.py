@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from clscli.models.fields import Rate
 from clscli.models.losses.arithmetic import at_least_float32
 from clscli.models.losses.class_weights import ClassWeights, balanced_weights, choose_weights, total_weight
-from clscli.models.losses.contract import NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, NonNegative, Reduction
 
 
 class CrossEntropy(nn.Module):
@@ -20,6 +20,7 @@ class CrossEntropy(nn.Module):
     index.
     """
 
+    label_mode: LabelMode = "single"
     weight: Tensor | None
 
     def __init__(

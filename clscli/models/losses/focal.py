@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clscli.models.losses.arithmetic import at_least_float32, dense_target, reduce
 from clscli.models.losses.class_weights import ClassWeights, balanced_weights, choose_weights, total_weight
-from clscli.models.losses.contract import NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, NonNegative, Reduction
 
 
 class SigmoidFocal(nn.Module):
@@ -58,6 +58,7 @@ class SoftmaxFocal(nn.Module):
     stand for the paper's alpha, and are those of `cross_entropy`.
     """
 
+    label_mode: LabelMode = "single"
     weight: Tensor | None
 
     def __init__(

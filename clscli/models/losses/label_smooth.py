@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clscli.models.losses.arithmetic import at_least_float32, dense_target, reduce
-from clscli.models.losses.contract import NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, NonNegative, Reduction
 
 
 class LabelSmooth(nn.Module):
@@ -34,6 +34,7 @@ class LabelSmooth(nn.Module):
         super().__init__()
         self.label_smoothing = label_smoothing
         self.mode = mode
+        self.label_mode: LabelMode | None = None if mode == "multi_label" else "single"
         self.reduction = reduction
         self.loss_weight = loss_weight
 

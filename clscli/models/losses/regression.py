@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from clscli.models.losses.arithmetic import at_least_float32, dense_target, reduce
-from clscli.models.losses.contract import NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, NonNegative, Reduction
 
 
 class _Distance(nn.Module, ABC):
@@ -22,6 +22,7 @@ class _Distance(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.scores = scores
+        self.label_mode: LabelMode | None = "single" if scores == "probabilities" else None
         self.sum_classes = sum_classes
         self.reduction = reduction
         self.loss_weight = loss_weight

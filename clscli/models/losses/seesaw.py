@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clscli.models.losses.arithmetic import at_least_float32
-from clscli.models.losses.contract import NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, NonNegative, Reduction
 
 
 class Seesaw(nn.Module):
@@ -26,6 +26,7 @@ class Seesaw(nn.Module):
     wherever it is evaluated.
     """
 
+    label_mode: LabelMode = "single"
     class_counts: Tensor
     seen: Tensor
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from clscli.models.fields import PositiveFloat
 from clscli.models.losses.arithmetic import at_least_float32, reduce
-from clscli.models.losses.contract import LoadTeacher, Loss, NonNegative, Reduction
+from clscli.models.losses.contract import LabelMode, LoadTeacher, Loss, NonNegative, Reduction
 
 
 class SoftTargetKD(nn.Module):
@@ -27,6 +27,8 @@ class SoftTargetKD(nn.Module):
     evaluation is the cross entropy with the labels. For other losses of the labels write a list, this one with
     `alpha = 1.0`.
     """
+
+    label_mode: LabelMode = "single"
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
-"""What every built-in backbone must do: sizes, shapes, freezing, gradients, copies, compiling, exporting."""
+"""What every built-in backbone must do besides its contract: sizes, shapes, freezing, gradients, exporting."""
 
 import copy
 import inspect
-import pickle
 
 import pytest
 import torch
@@ -209,36 +208,7 @@ def test_other_numbers_of_channels(name, in_channels):
     assert tuple(output.shape[1] for output in outputs) == channels_of(backbone)
 
 
-# Copies, and other forms
-
-
-@every_member
-def test_state_dict_round_trip(name):
-    source = small(name).eval()
-    target = small(name).eval()
-    with torch.no_grad():
-        for parameter in target.parameters():
-            parameter.add_(1)
-    target.load_state_dict(source.state_dict(), strict=True)
-    images = images_for(name, batch_size=1)
-    with torch.inference_mode():
-        expected = as_tuple(source(images))
-        for other in (target, copy.deepcopy(source), pickle.loads(pickle.dumps(source))):
-            assert all(torch.equal(a, b) for a, b in zip(as_tuple(other(images)), expected, strict=True))
-
-
-@pytest.mark.slow
-@every_member
-def test_traces_as_one_graph(name):
-    """torch.compile with the backend that only traces: what a compiler would get is whole, and right."""
-    torch.compiler.reset()
-    backbone = small(name).eval()
-    images = images_for(name)
-    with torch.no_grad():
-        expected = as_tuple(backbone(images))
-        outputs = as_tuple(torch.compile(backbone, backend="eager", fullgraph=True)(images))
-    for output, wanted in zip(outputs, expected, strict=True):
-        torch.testing.assert_close(output, wanted)
+# Other forms
 
 
 @pytest.mark.slow

@@ -34,6 +34,7 @@ def build(
     offered = {
         "num_classes": len(class_counts),
         "class_counts": class_counts,
+        "num_samples": sum(class_counts),
         "load_teacher": load_teacher,
     }
     wanted = inspect.signature(component).parameters
