@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from clscli.engine.evaluate import evaluate
     from clscli.engine.metrics import Evaluation
+    from clscli.engine.multi_label_metrics import MultiLabelEvaluation
     from clscli.engine.predict import Prediction, Predictor, load, predict
     from clscli.engine.trainer import TrainResult, resume, train
     from clscli.errors import ClscliError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ClscliError": "clscli.errors",
     "Evaluation": "clscli.engine.metrics",
+    "MultiLabelEvaluation": "clscli.engine.multi_label_metrics",
     "Prediction": "clscli.engine.predict",
     "Predictor": "clscli.engine.predict",
     "TrainResult": "clscli.engine.trainer",
@@ -36,6 +38,7 @@ _HOMES = {
 __all__ = [
     "ClscliError",
     "Evaluation",
+    "MultiLabelEvaluation",
     "Prediction",
     "Predictor",
     "TrainResult",

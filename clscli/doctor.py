@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,9 +20,11 @@ from packaging.requirements import InvalidRequirement, Requirement
 from clscli import __version__
 from clscli.abilities import try_ability
 from clscli.cache import cache_directory
-from clscli.errors import ClscliError, describe
-from clscli.families import check_family
-from clscli.plugins import CORE, KINDS, NAME_RULE, Component, find_components, incompatibility, load
+from clscli.engine.free_memory import available_memory
+from clscli.errors import describe
+from clscli.health import state_of
+from clscli.plugins import CORE, find_components, find_hidden, find_strays
+from clscli.reports.text import list_some
 
 Status = Literal["ok", "note", "problem"]
 
@@ -55,12 +58,11 @@ def examine() -> Iterator[Finding]:
         yield _installed(name)
     yield _cpu()
     yield from _shared_memory()
-    devices = _devices() if torch.status == "ok" else []
-    for device, text in devices:
-        yield Finding(device, "ok", text)
+    accelerators = _accelerators() if torch.status == "ok" else []
+    yield from accelerators
     yield from _plugins()
     yield _cache()
-    for device in ["cpu", *(name for name, _ in devices)] if torch.status == "ok" else []:
+    for device in ["cpu", *(a.topic for a in accelerators if a.status == "ok")] if torch.status == "ok" else []:
         yield _bfloat16(device)
         yield _compile(device)
 
@@ -121,10 +123,8 @@ def _installed(name: str) -> Finding:
 
 def _cpu() -> Finding:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    text = f"{cores} core{'s' * (cores > 1)}"
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        text += f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GB:.0f} GB of memory"
-    return Finding("cpu", "ok", text)
+    memory = f"{available_memory() / _GB:.1f} GB of memory to use"
+    return Finding("cpu", "ok", f"{cores} core{'s' * (cores > 1)}, {memory}")
 
 
 def _shared_memory() -> Iterator[Finding]:
@@ -141,25 +141,44 @@ def _shared_memory() -> Iterator[Finding]:
         yield Finding("shared memory", "ok", text)
 
 
-def _devices() -> list[tuple[str, str]]:
-    """Name the accelerators that torch can use."""
+def _nvidia_driver() -> str | None:
+    """Ask for the version of the driver; None where there is no GPU of NVIDIA's, or nobody who knows."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.split()), None)
+
+
+def _accelerators() -> list[Finding]:
+    """Name the devices that torch can use besides the CPU, and one that it should be able to use."""
     import torch
 
-    found = []
+    driver = _nvidia_driver()
     if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            found.append((f"cuda:{index}", f"{properties.name}, {properties.total_memory / _GB:.0f} GB"))
+        known = f", driver {driver}" if driver else ""
+        devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        return [
+            Finding(f"cuda:{index}", "ok", f"{device.name}, {device.total_memory / _GB:.0f} GB{known}")
+            for index, device in enumerate(devices)
+        ]
     if torch.backends.mps.is_available():
-        found.append(("mps", "Apple's GPU"))
-    return found
+        return [Finding("mps", "ok", "Apple's GPU")]
+    if driver:
+        advice = "it has to be built for CUDA, and the driver new enough for that: https://pytorch.org/get-started"
+        return [Finding("cuda", "note", f"NVIDIA driver {driver}, but torch finds no GPU -- {advice}")]
+    return []
 
 
 def _plugins() -> Iterator[Finding]:
     """Import every third party's component; tell the state of each package."""
-    found = sorted((c for c in find_components() if not c.is_core), key=lambda c: (c.dist, c.kind, c.name))
-    if not found:
+    found = [component for component in (*find_components(), *find_strays()) if not component.is_core]
+    if hidden := sorted({component.dist for component in find_hidden()}):
+        yield Finding("plugins", "note", f"CLSCLI_PLUGINS hides {list_some(hidden)} -- unset it to use them")
+    elif not found:
         yield Finding("plugins", "ok", "none are installed")
+    found.sort(key=lambda c: (c.dist, c.kind, c.name))
     for (dist, version), group in groupby(found, key=lambda c: (c.dist, c.version)):
         components = list(group)
         states = [(component, *state_of(component)) for component in components]
@@ -171,30 +190,6 @@ def _plugins() -> Iterator[Finding]:
             yield Finding(dist, "problem", f"{bad[0]}{more}")
         else:
             yield Finding(dist, "ok", f"{version}, {len(components)} component{'s' * (len(components) > 1)}")
-
-
-def state_of(component: Component) -> tuple[str, str]:
-    """Import a component and read its signature; return `ok`, `broken`, `invalid` or `incompatible`, and why.
-
-    Of a family, which may have a thousand members, only the family itself is looked at.
-    """
-    from clscli.signature import SignatureError, complete, read_parameters
-
-    if not component.has_valid_name:
-        return "invalid", f"cannot be used: {NAME_RULE}"
-    reason = incompatibility(component)
-    if reason is not None:
-        return "incompatible", reason
-    try:
-        if component.is_family:
-            check_family(component)
-            return "ok", "-"
-        complete(read_parameters(load(component), KINDS[component.kind].injected), given={})
-    except ClscliError as error:
-        return "broken", str(error)
-    except SignatureError as error:
-        return "broken", f"{component} cannot be used in a spec: {error}"
-    return "ok", "-"
 
 
 def _cache() -> Finding:

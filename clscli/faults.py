@@ -72,13 +72,11 @@ _EXPECTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "string_type": "a string",
-    "path_type": "a path",
     "list_type": "a list",
     "tuple_type": "a list",
     "set_type": "a list",
     "dict_type": "a table",
     "model_type": "a table",
-    "none_required": "left out",
 }
 
 

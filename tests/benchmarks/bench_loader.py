@@ -2,30 +2,32 @@
 
     pip install timm mmpretrain mmengine mmcv-lite      # the peers; clscli[test,mmpretrain] has them as well
     python tests/benchmarks/bench_loader.py PHOTOS [--pictures 1000] [--size 500x375] [--rounds 5]
+    python tests/benchmarks/bench_loader.py PHOTOS --loaders clscli-memory clscli-disk clscli mmpretrain
     python tests/benchmarks/bench_loader.py PHOTOS --pictures 128 --size 4032x3024
 
 All read the same JPEGs, the photos below a folder brought to one size and repeated, crop and flip them at random,
 and give normalised float batches of 224 x 224 on the CPU. The resize is antialiased but for mmpretrain, whose
 OpenCV one cannot be. Epochs take turns, so that other work on the machine slows all alike, and the fastest epoch
-of each counts; the first one, which starts the workers, does not.
+of each counts; the first one, which starts the workers and fills the caches, does not.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clscli.data.catalog import open_training_data
-from clscli.data.loader import BatchLoader
-from clscli.data.pipeline import build_transforms
-from clscli.data.samplers import build_sampler
+from clscli.engine.distributed import ALONE
+from clscli.engine.loaders import open_loaders
+from clscli.engine.prepare import prepare
 from clscli.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from clscli.spec import load_spec
 
@@ -33,30 +35,26 @@ BATCH, WORKERS = 64, 2
 Epochs = Callable[[], Iterator[Tensor]]
 
 
-def clscli(root: Path, scaled: bool = True) -> Epochs:
+def clscli(root: Path, *, scaled: bool = True, cache: str = "none") -> Epochs:
     crop = {"type": "random_resized_crop", "size": 224, "scale": [0.08, 1.0]}
     spec = load_spec(
         {
-            "data": {"root": str(root), "scaled_decode": scaled, "val_fraction": 0.001},
+            "data": {
+                "root": str(root),
+                "val_fraction": 0.001,
+                "batch_size": BATCH,
+                "num_workers": WORKERS,
+                "scaled_decode": scaled,
+                "cache": cache,
+            },
             "transforms": {"train": [crop, {"type": "random_horizontal_flip"}]},
         }
     )
-    view = open_training_data(spec).train
-    loader = BatchLoader(
-        view,
-        build_transforms(spec, "train"),
-        batch_size=BATCH,
-        seed=0,
-        sampler=build_sampler(spec, view),
-        num_workers=WORKERS,
-        scaled_decode=scaled,
-    )
+    loader, other = open_loaders(prepare(spec), torch.device("cpu"), ALONE, None)
+    atexit.register(loader.close)
+    atexit.register(other.close)
     normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
     return lambda: (normalize(batch.images) for batch in loader.epoch(0))
-
-
-def clscli_full(root: Path) -> Epochs:
-    return clscli(root, scaled=False)
 
 
 def mmpretrain(root: Path) -> Epochs:
@@ -121,7 +119,9 @@ def torchvision(root: Path) -> Epochs:
 
 LOADERS = {
     "clscli": clscli,
-    "clscli-full": clscli_full,
+    "clscli-full": partial(clscli, scaled=False),
+    "clscli-memory": partial(clscli, cache="memory"),
+    "clscli-disk": partial(clscli, cache="disk"),
     "mmpretrain": mmpretrain,
     "timm": timm,
     "torchvision": torchvision,
@@ -175,7 +175,7 @@ def main() -> None:
     first = arguments.loaders[0]
     for name, seconds in fastest.items():
         speed, ratio = arguments.pictures / seconds, seconds / fastest[first]
-        print(f"{name:12} {speed:7.0f} images/s   {first} is {ratio:.2f} x as fast")
+        print(f"{name:14} {speed:7.0f} images/s   {first} is {ratio:.2f} x as fast")
 
 
 if __name__ == "__main__":

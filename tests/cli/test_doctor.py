@@ -3,9 +3,11 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import types
 
 import importlib_metadata
 import pytest
+import torch
 from fake_packages import FakePackages
 
 from clscli import __version__, abilities, doctor, plugins
@@ -89,8 +91,9 @@ def test_a_torchvision_that_cannot_be_imported(clscli, monkeypatch, error, expla
     assert code == 1
     assert findings(out)["torchvision"] == (
         "problem",
-        f"{importlib_metadata.version('torchvision')} cannot be imported: {type(error).__name__}: {error}{explained}"
-        " -- install the two together, from one index: pip install --force-reinstall torch torchvision",
+        f"{importlib_metadata.version('torchvision')} cannot be imported: "
+        f"{type(error).__name__}: {error}{explained} "
+        "-- install the two together, from one index: pip install --force-reinstall torch torchvision",
     )
 
 
@@ -153,16 +156,26 @@ def test_a_cache_that_cannot_be_written(clscli, monkeypatch, tmp_path):
     )
 
 
-def test_a_gpu_that_torch_does_not_find(clscli, monkeypatch):
+@pytest.mark.parametrize(
+    ("found", "status", "text"),
+    [
+        (True, "ok", "H200, 150 GB, driver 470.1"),
+        (False, "note", "NVIDIA driver 470.1, but torch finds no GPU -- it has to be built for CUDA, and the "
+         "driver new enough for that: https://pytorch.org/get-started"),
+    ],
+)  # fmt: skip
+def test_a_gpu_of_nvidias(clscli, monkeypatch, found, status, text):
+    device = types.SimpleNamespace(name="H200", total_memory=150e9)
     monkeypatch.setattr(doctor, "_nvidia_driver", lambda: "470.1")
-    monkeypatch.setattr(doctor, "_devices", lambda driver: [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: found)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: device)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     code, out, _ = clscli("doctor", "--json")
+    told = findings(out)
     assert code == 0
-    assert findings(out)["cuda"] == (
-        "note",
-        "there is an NVIDIA driver 470.1, but torch finds no GPU -- torch needs to be built for CUDA, and the driver "
-        "new enough for that: https://pytorch.org/get-started",
-    )
+    assert told["cuda:0" if found else "cuda"] == (status, text)
+    assert ("bfloat16 on cuda:0" in told) is found
 
 
 def test_a_plugin_that_prints_does_not_spoil_the_json(clscli, packages):
@@ -170,6 +183,17 @@ def test_a_plugin_that_prints_does_not_spoil_the_json(clscli, packages):
     _, out, err = clscli("doctor", "--json")
     assert findings(out)["chatty"][0] == "problem"  # a dict has no signature
     assert err == "hello\n"
+
+
+def test_plugins_that_are_hidden(clscli, packages, monkeypatch):
+    packages.install("whole", {"backbones": {"tiny": "doctor_tiny:Tiny"}}, modules={"doctor_tiny": TINY})
+    packages.install("secret", {"backbones": {"tiny": "m:X"}, "heads": {"tiny": "m:X"}})
+    monkeypatch.setenv("CLSCLI_PLUGINS", "whole")
+    code, out, _ = clscli("doctor", "--json")
+    found = findings(out)
+    assert code == 0
+    assert found["plugins"] == ("note", "CLSCLI_PLUGINS hides secret -- unset it to use them")
+    assert found["whole"] == ("ok", "1.0, 1 component")
 
 
 def test_an_entry_point_of_no_kind(clscli, packages):
