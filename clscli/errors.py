@@ -97,5 +97,8 @@ class EndedElsewhere(ClscliError):  # noqa: N818 -- no error of this process
 
 def describe(error: BaseException) -> str:
     """Put an exception of someone else's on one line."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # one that cannot even be shown
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

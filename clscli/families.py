@@ -55,7 +55,9 @@ def make_member(member: Component, family: Callable[..., Any]) -> Callable[..., 
     """Return the callable that a family has for one of its names; what the family raises is a PluginError."""
     try:
         made = family(member.name.partition("/")[2])
-    except (Exception, SystemExit) as cause:  # the plugin boundary, as in `load`
+    except KeyboardInterrupt:
+        raise
+    except BaseException as cause:  # the plugin boundary, as in `load`
         raise PluginError(f"{member} cannot be made by its family: {describe(cause)}") from cause
     if not callable(made):
         raise PluginError(f"{member} is not callable: its family made something of type {type(made).__name__}")
@@ -71,7 +73,9 @@ def _member_names(family: Component) -> list[str]:
     names = _names_function(family)
     try:
         found = sorted(map(str, names()))
-    except (Exception, SystemExit) as cause:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as cause:
         raise PluginError(f"{family} cannot tell its names: {describe(cause)}") from cause
     if bad := next((name for name in found if not _MEMBER.fullmatch(name)), None):
         raise PluginError(

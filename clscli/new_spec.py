@@ -14,11 +14,11 @@ from clscli.data.catalog import TrainingData, open_training_data
 from clscli.data.layout import find_splits
 from clscli.data.readable import only_readable
 from clscli.engine.device import choose_device
-from clscli.engine.observer import Observer, seen_or_logged
 from clscli.engine.prepare import prepare
 from clscli.errors import UsageError
 from clscli.models.download import cached_file
 from clscli.models.published import Weights, chosen_weights, preprocessing
+from clscli.observer import Observer, seen_or_logged
 from clscli.reports.text import printable
 from clscli.spec import Bound, Origin, ResolvedSpec, check_structure, read_draft, resolve
 from clscli.spec.starting_point import Network, Pictures, PublishedFile, StartingPoint, usual_backbone

@@ -22,7 +22,7 @@ import importlib_metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, is_normalized_name
 
-from clscli.errors import MissingPackageError, PluginError, UnknownComponentError
+from clscli.errors import MissingPackageError, PluginError, UnknownComponentError, describe
 
 
 class Kind(NamedTuple):
@@ -285,10 +285,11 @@ def load(component: Component) -> Callable[..., Any]:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for results; what a plugin prints is none
             target = entry.load()
-    except (Exception, SystemExit) as cause:  # the plugin boundary: whatever it raises is its own fault
-        text = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+    except KeyboardInterrupt:
+        raise
+    except BaseException as cause:  # the plugin boundary: a panic of compiled code, for one, is no Exception
         raise PluginError(
-            f"{component} cannot be imported: {' '.join(text.split())} "
+            f"{component} cannot be imported: {describe(cause)} "
             f"-- reinstall {component.dist}, or see what works with: clscli list --check"
         ) from cause
     if not callable(target):

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pydantic
 import pydantic_core
 
+from clscli.errors import describe
 from clscli.faults import Fault, faults_of
 from clscli.plugins import KINDS
 from clscli.toml import dotted, format_value
@@ -76,6 +77,8 @@ def read_parameters(component: Callable[..., Any], injected: Sequence[str]) -> l
         is_injected = name in injected
         annotation = parameter.annotation
         if not is_injected:
+            if name == "type":
+                raise SignatureError("it has a parameter 'type', but in a spec that is the component's name")
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
                 raise SignatureError(f"it takes '{stars}{name}', but each parameter must have a name of its own")
@@ -239,7 +242,10 @@ def _describe_bounds(metadata: Sequence[Any]) -> str:
 
 
 def parameter_model(parameters: Sequence[Parameter]) -> type[pydantic.BaseModel]:
-    """Make the model that checks a table: parameter number 0 is its `field_0`, and so on."""
+    """Make the model that checks a table: parameter number 0 is its `field_0`, and so on.
+
+    Raises SignatureError for a type that nothing can be checked by, such as one with a limit that it cannot have.
+    """
     # Fields get names of our own, with the real ones as aliases: pydantic reserves `copy`, `schema`, ...
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(parameters):
@@ -249,7 +255,15 @@ def parameter_model(parameters: Sequence[Parameter]) -> type[pydantic.BaseModel]
             pydantic.Field(default=default, alias=parameter.name),
         )
     config = pydantic.ConfigDict(extra="forbid", strict=True)
-    return pydantic.create_model("Parameters", __config__=config, **fields)
+    try:
+        return pydantic.create_model("Parameters", __config__=config, **fields)
+    except Exception as cause:  # pydantic has many kinds, some of them TypeErrors
+        if len(parameters) > 1:
+            for parameter in parameters:
+                parameter_model([parameter])  # raises for the one that it is
+        reason = describe(cause).rpartition("SchemaError: ")[2]  # below what pydantic was building around it
+        names = " and ".join(f"'{p.name}'" for p in parameters)
+        raise SignatureError(f"nothing can be checked by the type of parameter {names}: {reason}") from None
 
 
 def check(
@@ -261,16 +275,20 @@ def check(
     """Check a TOML table against a component's parameters; return the validated values and all faults.
 
     Defaults are left to the callable: only what was given is returned. `unknown` opens the message about a
-    parameter that does not exist; `also` are keys that somebody else checks, for the hint in it.
+    parameter that does not exist; `also` are keys that somebody else checks, for the hint in it. Raises
+    SignatureError where the signature's own rules fail.
     """
     own = [p for p in parameters if not p.injected]
     injected = {p.name for p in parameters if p.injected}
     faults = [Fault((name,), "is set by clscli from the data -- remove it") for name in values if name in injected]
     values = {k: v for k, v in values.items() if k not in injected}
+    model = parameter_model(own)
     try:
-        checked = parameter_model(own).model_validate_json(pydantic_core.to_json(values))
+        checked = model.model_validate_json(pydantic_core.to_json(values))
     except pydantic.ValidationError as error:
         return {}, faults + faults_of(error, values, [*(p.name for p in own), *also], unknown)
+    except Exception as cause:  # of a validator of the author's, or a limit that the value cannot be compared to
+        raise SignatureError(f"its parameters cannot be checked: {describe(cause)}") from cause
     given = checked.model_fields_set
     result = {p.name: getattr(checked, f"field_{i}") for i, p in enumerate(own) if f"field_{i}" in given}
     return result, faults

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,9 @@ def _key_lines(text: str) -> dict[Path, int]:
 
     A statement is the shortest run of lines that parses alone; `tomllib` itself says which keys it sets.
     """
-    lines = text.replace("\r\n", "\n").split("\n")  # not splitlines: strings may hold its rarer line ends
+    text = text.replace("\r\n", "\n")
+    lines = text.split("\n")  # not splitlines: strings may hold its rarer line ends
+    is_open = _open_at_end(text, len(lines))
     found: dict[Path, int] = {}
     header: Path = ()
     lengths: dict[Path, int] = {}  # elements seen so far of every [[array of tables]]
@@ -46,12 +49,17 @@ def _key_lines(text: str) -> dict[Path, int]:
                 found.setdefault(header[:end], start + 1)
             start += 1
             continue
-        end, table = _statement(lines, start)
-        within = _lines_within(lines, start, end) if end > start + 1 else {}
+        end, table = _statement(lines, start, is_open)
+        within = _lines_within(lines, start, end) if 1 < end - start <= _LONGEST else {}
         for path in paths(table):
             found.setdefault(header + path, within.get(path, start) + 1)
         start = end
     return found
+
+
+# Looking at each line of a statement takes time with the square of their number, a tenth of a second for so many.
+# Longer ones are lists that a program wrote: of these, the line on which they begin must do.
+_LONGEST = 400
 
 
 def _lines_within(lines: list[str], start: int, end: int) -> dict[Path, int]:
@@ -76,8 +84,27 @@ def _lines_within(lines: list[str], start: int, end: int) -> dict[Path, int]:
 
 # Brackets, and what may hold some that mean nothing: strings and comments.
 _BRACKETS = re.compile(
-    r'"""(?:\\.|[^\\])*?"""' + r"|'''.*?'''" + r'|"(?:\\.|[^"\\])*"' + r"|'[^']*'|#[^\n]*|[\[\]{}]", re.DOTALL
+    r'"""(?:\\.|[^\\])*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:\\.|[^"\\])*"' + r"|'[^']*'|#[^\n]*|[\[\]{}]",
+    re.DOTALL,
 )
+
+
+def _open_at_end(text: str, num_lines: int) -> bytearray:
+    """Tell of every line of a document whether a bracket or a string is still open at its end."""
+    is_open = bytearray(num_lines)
+    line_ends = [match.start() for match in re.finditer("\n", text)]
+    depth = 0
+    begin = 0  # the line of the bracket that was opened first
+    for token in _BRACKETS.finditer(text):
+        first, last = bisect_left(line_ends, token.start()), bisect_left(line_ends, token.end())
+        if token[0] in ("[", "{"):
+            begin = begin if depth else first
+            depth += 1
+        elif token[0] in ("]", "}"):
+            depth -= 1
+            first = first if depth else begin
+        is_open[first:last] = b"\1" * (last - first)
+    return is_open
 
 
 def _closing_brackets(text: str) -> str:
@@ -106,8 +133,10 @@ def _open_table(table: dict[str, Any], lengths: dict[Path, int]) -> Path:
     return path
 
 
-def _statement(lines: list[str], start: int) -> tuple[int, dict[str, Any]]:
+def _statement(lines: list[str], start: int, is_open: bytearray) -> tuple[int, dict[str, Any]]:
     for end in range(start + 1, len(lines) + 1):
+        if is_open[end - 1]:
+            continue
         try:
             return end, tomllib.loads("\n".join(lines[start:end]))
         except tomllib.TOMLDecodeError:

@@ -51,6 +51,7 @@ VARIANTS = {
         ]
     },
     "unreadable": {"data": {"batch_size": 1, "on_bad_image": "skip"}},
+    "memory": {"data": {"cache": "memory", "num_workers": 1}},
 }
 
 
@@ -224,7 +225,7 @@ def test_one_process_goes_on_where_two_were_interrupted(long_file, folder, tmp_p
     assert saved.training["batch_size"] == 10
     step = saved.training["progress"]["step"]
 
-    class StopLater(clscli.engine.observer.Observer):
+    class StopLater(clscli.observer.Observer):
         def tick(self, amount):
             if amount and load_checkpoint("run/last.pth").training["progress"]["step"] >= step + 3:
                 os.kill(os.getpid(), signal.SIGINT)

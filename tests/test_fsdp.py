@@ -21,11 +21,11 @@ from clscli.engine.distributed import World, own_part, whole
 from clscli.engine.groups import build_optimizer
 from clscli.engine.hooks import Hooks
 from clscli.engine.memory import settle_batch_size
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.engine.sharding import Sharding, check_plan, units_of
 from clscli.errors import ClscliError, Interrupted
 from clscli.models.classifier import Classifier, Normalize
+from clscli.observer import Observer
 from clscli.spec import check_structure, read_training_draft, resolve
 
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ needs_cpu_fsdp = pytest.mark.skipif(
 # Begin some runs and stop them in their first epoch, then go on with others.
 STOPPING = """
 import json, os, signal, sys, clscli
-from clscli.engine.observer import Observer
+from clscli.observer import Observer
 from clscli.errors import EndedElsewhere, Interrupted
 
 class Stop(Observer):

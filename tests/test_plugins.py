@@ -330,6 +330,9 @@ def test_load_returns_the_callable(packages):
         ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'"),
         ("raise SystemExit('bye')", "SystemExit: bye"),
         ("raise SystemExit", "SystemExit"),
+        # As pytest.importorskip raises, and a panic in an extension that is written in Rust.
+        ("class Panic(BaseException): pass\nraise Panic('index out of range')", "Panic: index out of range"),
+        ("class Mute(Exception):\n  def __str__(self): return 1\nraise Mute", "Mute"),
         ("raise ValueError('two\\n  lines')", "ValueError: two lines"),
         ("Tiny = = 3", "SyntaxError: invalid syntax (fast_b.py, line 1)"),
         ("Other = 3", "AttributeError: module 'fast_b' has no attribute 'Tiny'"),

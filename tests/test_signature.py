@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 
 import pytest
 from annotated_types import Ge, Lt
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from clscli.faults import Fault
 from clscli.signature import (
@@ -157,6 +157,7 @@ def function_type(x: Callable[[int], int]): ...
 def class_type(x: type[int]): ...
 def union_with_object(x: int | object = 1): ...
 def nested_object(x: list[bytes]): ...
+def named_type(*, type: str = "max"): ...
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,7 @@ def nested_object(x: list[bytes]): ...
         (stars, "it takes '**options', but each parameter must have a name of its own"),
         (positional, "parameter 'x' is positional-only, but specs give parameters by name"),
         (bare, "parameter 'x' has no type annotation"),
+        (named_type, "it has a parameter 'type', but in a spec that is the component's name"),
         (unresolved, "the type 'Unknown' of parameter 'x' cannot be resolved: name 'Unknown' is not defined"),
         *(
             (component, f"parameter 'x' has the type {shown}, which TOML cannot write "
@@ -186,6 +188,24 @@ def test_what_no_spec_could_give_is_refused(component, message):
 def test_a_callable_without_a_signature_is_refused():
     assert signature_error(dict).startswith("its signature cannot be read: ")
     assert signature_error(3).startswith("its signature cannot be read: ")
+
+
+def test_a_type_that_nothing_can_be_checked_by():
+    def component(*, width: int = 8, name: Annotated[str, Field(pattern="(")] = "a"): ...
+
+    message = "^nothing can be checked by the type of parameter 'name': regex parse error: "
+    with pytest.raises(SignatureError, match=message):
+        check(read_parameters(component, ()), {})
+    with pytest.raises(SignatureError, match=message):
+        complete(read_parameters(component, ()), {})
+
+
+def test_a_check_of_the_author_s_that_fails_itself():
+    def component(*, width: Annotated[int, AfterValidator(lambda width: {}[width])] = 8): ...
+
+    with pytest.raises(SignatureError) as caught:
+        check(read_parameters(component, ()), {"width": 3})
+    assert str(caught.value) == "its parameters cannot be checked: KeyError: 3"
 
 
 def test_injected_parameters_need_no_annotation():

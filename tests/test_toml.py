@@ -130,6 +130,18 @@ def test_strings_of_several_lines_hold_no_keys():
     assert lines(text) == {"a": 1, "d": 7, "f": 10}
 
 
+def test_what_looks_open_in_strings_and_comments_is_not():
+    text = 'a = """[x""""\nb = [ # ]\n  "[", """\n]""",\n]\nc = 1\n'
+    assert read(text)[0] == {"a": '[x"', "b": ["[", "]"], "c": 1}
+    assert lines(text) == {"a": 1, "b": 2, "b.0": 3, "b.1": 3, "c": 6}
+
+
+def test_a_list_of_very_many_lines_is_read_at_once_and_has_the_line_on_which_it_begins():
+    text = "x = [\n" + "1,\n" * 20_000 + "]\ny = 2\n"  # line by line, this took minutes
+    found = lines(text)
+    assert (found["x.0"], found["x.19999"], found["y"]) == (1, 1, 20_003)
+
+
 def test_windows_line_ends():
     assert lines("a = 1\r\n[b]\r\nc = [\r\n1,\r\n]\r\nd = '''\r\nx\r\n'''\r\ne = 2\r\n") == {
         "a": 1,

@@ -17,7 +17,7 @@ from clscli.reports.text import printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from clscli.engine.observer import Observer
+    from clscli.observer import Observer
 
 
 def say(text: str) -> None:
@@ -37,7 +37,7 @@ def follow() -> Iterator[Observer]:
 
     Texts are never read as rich markup: they hold paths, class names and exceptions.
     """
-    from clscli.engine.observer import Observer
+    from clscli.observer import Observer
 
     if is_silent():
         yield Observer()

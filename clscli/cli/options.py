@@ -73,7 +73,10 @@ Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cu
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")]
-Unsets = Annotated[list[str] | None, typer.Option("--unset", metavar="KEY", help="Return a key to its default.")]
+Unsets = Annotated[
+    list[str] | None,
+    typer.Option("--unset", metavar="KEY", help="Return a key to its default; before any --set."),
+]
 Png = Annotated[Path | None, typer.Option("--out", metavar="FILE.png", help="Where to write the picture.")]
 Ckpt = Annotated[Path, typer.Option(metavar="FILE", help="The checkpoint, such as runs/spec/best.pth.")]
 

@@ -11,7 +11,7 @@ import typer
 
 from clscli.cli.console import follow, say, to_json
 from clscli.cli.launch import is_silent, launch, wants_launch
-from clscli.cli.options import Device, Json, complete_preset
+from clscli.cli.options import Device, Json, Sets, Unsets, complete_preset
 from clscli.engine.monitor import main_metric
 from clscli.errors import UsageError
 
@@ -31,13 +31,8 @@ def train_command(
         typer.Option(metavar="DIR", help="Pictures to use, for data.root; with --resume, where they are now."),
     ] = None,
     device: Device = "auto",
-    sets: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")
-    ] = None,
-    unsets: Annotated[
-        list[str] | None,
-        typer.Option("--unset", metavar="KEY", help="Return a key to its default; before any --set."),
-    ] = None,
+    sets: Sets = None,
+    unsets: Unsets = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run directory (default: runs/<spec name>).")
     ] = None,

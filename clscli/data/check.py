@@ -12,13 +12,11 @@ from clscli.data.inspection import Survey, survey
 from clscli.data.layout import as_root, find_splits
 from clscli.data.pipeline import build_transforms, output_shape
 from clscli.data.split import View
-from clscli.engine.observer import Observer
 from clscli.errors import DataError, SpecError
+from clscli.observer import Observer
 from clscli.reports.text import list_some
 from clscli.spec import ResolvedSpec
-
-# The mildest imbalance, largest class to smallest, of the long-tailed CIFAR benchmarks (Cao et al., 2019).
-_IMBALANCE = 10
+from clscli.spec.starting_point import IMBALANCE
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def _has_test(spec: ResolvedSpec) -> bool:
 
 def _unreadable(surveys: Sequence[Survey], *, skipped: bool) -> tuple[list[Finding], list[Finding]]:
     """Return what of the unreadable pictures would stop a run, and what would not."""
-    details = [f"{s.name(i)}: {reason}" for s in surveys for i, reason in s.unreadable.items()]
+    details = [f"{s.view.name(i)}: {reason}" for s in surveys for i, reason in s.unreadable.items()]
     if not details:
         return [], []
     found = f"{len(details)} of {sum(len(s.view) for s in surveys)} pictures cannot be read"
@@ -113,7 +111,7 @@ def _named(surveys: Sequence[Survey]) -> Iterator[list[Picture]]:
     """Name the pictures of every group of copies; a data set may hold one file several times, which is none."""
     for group in find_copies(surveys):
         found = [(surveys[number], index) for number, index in group]
-        pictures = dict.fromkeys(Picture(s.split, s.name(index), s.class_of(index)) for s, index in found)
+        pictures = dict.fromkeys(Picture(s.split, s.view.name(index), s.class_of(index)) for s, index in found)
         if len(pictures) > 1:
             yield list(pictures)
 
@@ -152,7 +150,7 @@ def _small(surveys: Sequence[Survey], height: int, width: int) -> Iterator[Findi
 def _imbalance(train: View) -> Iterator[Finding]:
     counts: dict[str, int] = dict(zip(train.classes, train.class_counts, strict=True))
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    if counts[most] >= _IMBALANCE * max(1, counts[least]):
+    if counts[most] >= IMBALANCE * max(1, counts[least]):
         fairer = "map or macro_f1" if train.multi_label else "macro_f1 or balanced_accuracy"
         yield Finding(
             "imbalance",

@@ -21,10 +21,10 @@ from clscli.cache import cache_directory
 from clscli.data.decode import Source, UnreadableImageError, check_header
 from clscli.data.samples import Dataset
 from clscli.data.split import View
-from clscli.engine.observer import LogLines, Observer
 from clscli.errors import WriteError
 from clscli.files import atomic_write
 from clscli.locations import is_url
+from clscli.observer import LogLines, Observer
 
 _TASK = 256  # pictures: a task for each one would take more memory than its name
 _THREADS = 8  # opening a file is mostly waiting
@@ -52,12 +52,12 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
     stamps = np.full(len(view), _NOT_SEEN, np.int64)
 
     def look(indices: range) -> dict[int, str]:
-        first = view[indices[0]].source
+        first = _source(view, indices[0])
         if isinstance(first, Tensor):
-            sizes[indices.start : indices.stop] = [_shape(view[index].source) for index in indices]
+            sizes[indices.start : indices.stop] = [_shape(_source(view, index)) for index in indices]
         if not _is_file(first):
             return {}
-        sources = [view[index].source for index in indices]
+        sources = [_source(view, index) for index in indices]
         own = np.array([stamp_of(source) for source in sources], np.int64)
         found = known.sizes_of(own)
         bad = {}
@@ -85,16 +85,24 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
     return Headers(unreadable, torch.from_numpy(sizes))
 
 
-def _shape(source: Source) -> tuple[int, int]:
+def _source(dataset: Dataset | View, index: int) -> Source | None:
+    """Return where a picture is; None where its data set reads it by itself, and cannot."""
+    try:
+        return dataset[index].source
+    except UnreadableImageError:
+        return None
+
+
+def _shape(source: Source | None) -> tuple[int, int]:
     """Return height and width of what lies in memory as a tensor."""
     return (source.shape[-2], source.shape[-1]) if isinstance(source, Tensor) else (0, 0)
 
 
-def _is_file(source: Source) -> TypeGuard[str | Path]:
+def _is_file(source: Source | None) -> TypeGuard[str | Path]:
     return isinstance(source, Path) or (isinstance(source, str) and not is_url(source))
 
 
-def stamp_of(source: Source) -> int:
+def stamp_of(source: Source | None) -> int:
     """Hash path, length and time of change of a file to 64 bits; 0 for what is no file, or not there."""
     if not _is_file(source):
         return _NOT_SEEN
@@ -125,7 +133,7 @@ class Remembered:
         """Open what is remembered of a data set, which is known by the folder that its files have in common."""
         if len(dataset) < _WORTH_REMEMBERING:
             return cls(None)
-        ends = [dataset[index].source for index in (0, len(dataset) - 1)]
+        ends = [_source(dataset, index) for index in (0, len(dataset) - 1)]
         try:
             place = os.path.commonpath([str(source) for source in ends if _is_file(source)])
         except ValueError:  # no files, or on several drives

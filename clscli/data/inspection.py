@@ -17,9 +17,9 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from clscli.data.decode import Source, UnreadableImageError, decode, read_encoded
+from clscli.data.decode import UnreadableImageError, decode, read_encoded
 from clscli.data.split import View
-from clscli.engine.observer import Observer
+from clscli.observer import Observer
 
 # 16 bytes: two different pictures among 10^9 have one hash with a probability of 10^-21.
 DIGEST_BYTES = 16
@@ -43,11 +43,6 @@ class Survey:
     formats: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
     num_bytes: int = 0
-
-    def name(self, index: int) -> str:
-        """Name a picture as a user finds it: by its path, if it has one."""
-        source = self.view[index].source
-        return str(source) if isinstance(source, str | Path) else self.view.key(index)
 
     def class_of(self, index: int) -> str:
         """Name the class of a picture; of several, all of them."""
@@ -101,7 +96,7 @@ def _read_all(view: View) -> Iterator[list[_Facts]]:
     """Yield the facts of all pictures in their order, a few at a time, from threads that read ahead."""
 
     def read(indices: range) -> list[_Facts]:
-        return [_read(view[index].source) for index in indices]
+        return [_read(view, index) for index in indices]
 
     waiting: deque[Future[list[_Facts]]] = deque()
     pool = ThreadPoolExecutor(_THREADS)
@@ -116,9 +111,10 @@ def _read_all(view: View) -> Iterator[list[_Facts]]:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C, not all that waits first
 
 
-def _read(source: Source) -> _Facts:
+def _read(view: View, index: int) -> _Facts:
     """Read one picture as training does, and its file only once."""
     try:
+        source = view[index].source
         if not isinstance(source, str | Path | bytes):
             return _of_pixels(source)
         content, form, mode = read_encoded(source)

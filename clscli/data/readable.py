@@ -11,8 +11,8 @@ from pathlib import Path
 from clscli.data.catalog import Skipped, TrainingData
 from clscli.data.headers import read_headers
 from clscli.data.split import View
-from clscli.engine.observer import Observer
 from clscli.errors import DataError
+from clscli.observer import Observer
 from clscli.reports.text import list_some
 
 log = logging.getLogger("clscli")
@@ -30,7 +30,7 @@ def only_readable(data: TrainingData, on_bad_image: str, observer: Observer | No
         view.sizes = headers.sizes
         for index, reason in headers.unreadable.items():
             skipped.append(Skipped(view.key(index), split, reason))
-            named.append(f"{view[index].name} ({reason})")
+            named.append(f"{view.name(index)} ({reason})")
         views.append(view.without(headers.unreadable) if headers.unreadable else view)
     if not named:
         return data

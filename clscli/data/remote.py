@@ -62,8 +62,10 @@ def open_binary(path: str) -> IO[bytes]:
         raise DataError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not a file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or describe(error)}") from None
+    except DataError:
+        raise
+    except Exception as error:  # each protocol's package raises its own
+        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or describe(error)}") from None
 
 
 def read_bytes(url: str, start: int | None = None, end: int | None = None) -> bytes:

@@ -5,6 +5,7 @@ Of 32x32 pixels, reading a file takes longer than training on it; a whole set of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from torch import Tensor
 from clscli.data.decode import UnreadableImageError
 from clscli.data.loader import Batch, auto_workers
 from clscli.data.order import BatchOrder, Part
-from clscli.data.pipeline import is_random, noise
+from clscli.data.pipeline import is_random, noise, output_shape
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
 from clscli.data.split import View
@@ -28,6 +29,8 @@ from clscli.spec import ResolvedSpec
 # Where a picture is no larger, all of a data set's fit on most devices: ImageNet at 64x64 takes 16 GB, though.
 MAX_PIXELS = 64
 MAX_BYTES = 2e9
+
+_CHUNK = 4096  # pictures whose reading is under way at one time
 
 
 class Divided(NamedTuple):
@@ -56,14 +59,16 @@ def divide(transforms: Sequence[Transform]) -> Divided | Transform:
     return Divided(list(transforms[:first]), batched)
 
 
-def hindrance(spec: ResolvedSpec, transforms: Sequence[Transform], views: Sequence[View]) -> str | None:
-    """Say in words why the pictures cannot be held on the device, or None if they can."""
-    divided = divide(transforms)
+def hindrance(
+    spec: ResolvedSpec, train: tuple[View, Sequence[Transform]], val: tuple[View, Sequence[Transform]]
+) -> str | None:
+    """Say in words why the pictures of both splits cannot be held on the device, or None if they can."""
+    divided = divide(train[1])
     if not isinstance(divided, Divided):
-        bound = spec.many("transforms", "train")[list(transforms).index(divided)]
+        bound = spec.many("transforms", "train")[list(train[1]).index(divided)]
         return f"{bound.label} works on one picture at a time"
     total = 0
-    for view in views:
+    for view, once in ((train[0], divided.once), val):  # nothing is random in evaluation
         if view.sizes is None or not len(view) or not view.sizes.min():
             return "the sizes of the pictures are not known before they are read"
         height, width = view.sizes.max(0).values.tolist()
@@ -71,7 +76,7 @@ def hindrance(spec: ResolvedSpec, transforms: Sequence[Transform], views: Sequen
             return f"pictures are up to {height}x{width}, and at most {MAX_PIXELS}x{MAX_PIXELS} is small"
         if (view.sizes != view.sizes[0]).any():
             return f"pictures are of different sizes, up to {height}x{width}"
-        total += 3 * height * width * len(view)
+        total += math.prod(output_shape(once, view)) * len(view)  # a resize may have come first
     return (
         f"they take {total / 1e9:.1f} GB, and at most {MAX_BYTES / 1e9:.0f} are taken"
         if total > MAX_BYTES
@@ -184,9 +189,6 @@ def _read_all(view: View, transforms: Sequence[Transform], scaled_decode: bool) 
                     images = torch.zeros(len(view), *image.shape, dtype=torch.uint8)
                 images[index] = image
     return images, reasons
-
-
-_CHUNK = 4096
 
 
 def _targets(view: View, indices: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """Samplers: which samples an epoch consists of, and in which order.
 
 A sampler is told `targets`, the class index of every sample, `int64 (N,)`, and `num_classes`. Of pictures with
-several labels, `targets` is `LabelSets`, a sequence of tuples of indices. It has a length,
-that of an epoch, and is called with a generator, which is seeded for the epoch, for the `int64` indices of one
-epoch's samples. Several processes draw the same order and take slices of its batches, and a run that is resumed
-draws it again: a sampler need not know of either.
+several labels, `targets` is `LabelSets`, a sequence of tuples of indices. A sampler has a length, that of an
+epoch, and is called with a generator, which is seeded for the epoch, for the `int64` indices of one epoch's
+samples. Several processes draw the same order and take slices of its batches, and a run that is resumed draws it
+again: a sampler need not know of either.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,11 +26,6 @@ class Sample(NamedTuple):
 
     source: Source
     target: Target
-
-    @property
-    def name(self) -> str:
-        """How messages and reports name the picture: its path, if it has one."""
-        return str(self.source) if isinstance(self.source, str | Path) else "(not a file)"
 
 
 class Dataset(Protocol):
@@ -70,7 +65,15 @@ def targets_of(dataset: Dataset) -> Sequence[int]:
     targets: Sequence[int] | None = getattr(dataset, "targets", None)
     if targets is not None:
         return targets
-    return [target for i in range(len(dataset)) if isinstance(target := dataset[i].target, int)]
+    return [_class_index(dataset, index) for index in range(len(dataset))]
+
+
+def _class_index(dataset: Dataset, index: int) -> int:
+    target: object = dataset[index].target
+    try:
+        return operator.index(target)  # type: ignore[arg-type]  # NumPy's integers are none of Python's
+    except TypeError:
+        raise DataError(f"sample #{index} has the target {target!r}, which is not the index of a class") from None
 
 
 def label_sets_of(dataset: Dataset) -> LabelSets:

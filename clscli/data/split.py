@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clscli.data.decode import UnreadableImageError
 from clscli.data.samples import Dataset, LabelSets, Sample, has_label_sets, label_sets_of, targets_of
 from clscli.errors import DataError
 from clscli.seeds import seed_for
@@ -74,6 +75,15 @@ class View:
         dense = torch.zeros(len(self.classes))
         dense[list(target)] = 1
         return dense
+
+    def name(self, index: int) -> str:
+        """Name a picture as a user finds it: by its path, if it has one."""
+        number = int(self._indices[index])
+        try:
+            source = self.dataset[number].source
+        except UnreadableImageError:  # of a data set that reads its files itself, such as tar shards
+            return self.key(index) if hasattr(self.dataset, "name") else f"#{number}"
+        return str(source) if isinstance(source, str | Path) else self.key(index)
 
     def key(self, index: int) -> str:
         """Name a sample independently of where the data set lies."""
@@ -150,7 +160,8 @@ def whole(dataset: Dataset, classes: list[str], where: str) -> View:
 
     Raises DataError naming the classes that the training split does not have.
     """
-    unknown = [name for name in dataset.classes if name not in set(classes)]
+    known = set(classes)
+    unknown = [name for name in dataset.classes if name not in known]
     if unknown:
         raise _unknown_classes(unknown, classes, where)
     return View(dataset, torch.arange(len(dataset)), classes)

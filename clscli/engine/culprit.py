@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from clscli.engine.session import Session
 from clscli.errors import ClscliError, PluginError, TrainingError, describe
 from clscli.models.classifier import Classifier
 from clscli.models.losses.total import TotalLoss
+from clscli.signature import unwrap
 from clscli.spec import Bound, ResolvedSpec
 
 
@@ -80,7 +80,4 @@ def _parts_seen(frame: FrameType, spec: ResolvedSpec) -> Iterator[tuple[Bound, o
 
 
 def _module_of(bound: Bound) -> Any:
-    function: Any = bound.function
-    while isinstance(function, functools.partial):
-        function = function.func
-    return getattr(function, "__module__", None)
+    return getattr(unwrap(bound.function), "__module__", None)

@@ -16,12 +16,12 @@ from clscli.engine.device import choose_device
 from clscli.engine.distributed import ALONE, World
 from clscli.engine.metrics import Totals, batch_total
 from clscli.engine.multi_label_metrics import THRESHOLD, AnyEvaluation, Scores
-from clscli.engine.observer import Observer
 from clscli.engine.upload import uploaded
 from clscli.errors import DataError
 from clscli.models.build import build_loss
 from clscli.models.classifier import Classifier
 from clscli.models.losses.contract import Loss
+from clscli.observer import Observer
 from clscli.spec.schema import EVALUATING
 
 
@@ -120,7 +120,7 @@ def named_unreadable(
     loader: Loader, unreadable: list[tuple[int, str]], on_bad_image: str
 ) -> list[tuple[str, str]]:
     """Name the pictures of a batch that could not be read; raises DataError unless they may be skipped."""
-    named = [(loader.view[index].name, reason) for index, reason in unreadable]
+    named = [(loader.view.name(index), reason) for index, reason in unreadable]
     if named and on_bad_image == "error":
         path, reason = named[0]
         raise DataError(f'{path}: {reason} -- mend or remove it, or set data.on_bad_image = "skip"')

@@ -21,6 +21,7 @@ from clscli.engine.compilation import is_worth_compiling
 from clscli.engine.device import Execution
 from clscli.engine.distributed import ALONE, World
 from clscli.engine.measured import facts_of, measured_once
+from clscli.engine.pixel_caches import open_private_cache
 from clscli.engine.prepare import Plan
 from clscli.engine.trial import Trial, take_turns
 
@@ -120,9 +121,11 @@ def _seconds_to_read(plan: Plan) -> float:
     spec = plan.spec.spec
     if spec.data.num_workers == 0 or spec.data.cache == "device":
         return 0.0  # then it is done between the steps, and takes no core away
-    reader = Reader(plan.data.train, plan.train_transforms, spec.seed, spec.data.scaled_decode)
-    count = min(_TIMED_PICTURES, len(reader))
-    reader[Draw(0, 0)]  # the first one also pays for imports
+    count = min(_TIMED_PICTURES, len(plan.data.train))
+    cache = open_private_cache(plan, count) if spec.data.cache in ("memory", "disk") else None
+    reader = Reader(plan.data.train, plan.train_transforms, spec.seed, spec.data.scaled_decode, cache)
+    for index in range(1 if cache is None else count):  # the first one also pays for imports, or all for decoding
+        reader[Draw(0, index)]
     started = time.perf_counter()
     for index in range(count):
         reader[Draw(0, index)]

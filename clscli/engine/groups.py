@@ -17,6 +17,7 @@ from torch import Tensor, nn, optim
 from torch.nn.modules.conv import _ConvNd
 
 from clscli.engine.optimizers.fields import ParameterGroups
+from clscli.errors import PluginError
 from clscli.models.backbones.stages import parts_of
 from clscli.models.classifier import Classifier
 from clscli.plugins import near_names
@@ -69,7 +70,12 @@ def build_optimizer(spec: ResolvedSpec, model: Classifier) -> optim.Optimizer:
         params = parameter_groups(factors_of(model, groups), model, _base(bound))
     except GroupError as error:
         raise spec.error((*bound.path, "groups", *error.path), str(error)) from error
-    optimizer: optim.Optimizer = spec.construct(bound, params=params, hidden_weights=hidden_weights(model))
+    optimizer = spec.construct(bound, params=params, hidden_weights=hidden_weights(model))
+    if not isinstance(optimizer, optim.Optimizer):
+        raise PluginError(
+            f"{bound.component} breaks its contract: it must be a torch.optim.Optimizer, "
+            f"not {type(optimizer).__name__}"
+        )
     return optimizer
 
 

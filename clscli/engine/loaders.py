@@ -21,7 +21,8 @@ def settle_cache(plan: Plan) -> Plan:
     wanted = plan.spec.spec.data.cache
     if wanted not in ("auto", "device"):
         return plan
-    reason = hindrance(plan.spec, plan.train_transforms, (plan.data.train, plan.data.val))
+    train, val = (plan.data.train, plan.train_transforms), (plan.data.val, plan.eval_transforms)
+    reason = hindrance(plan.spec, train, val)
     if reason is not None and wanted == "device":
         message = f'"device" keeps small pictures where they are computed, but {reason} -- write "auto" or "none"'
         raise plan.spec.error(("data", "cache"), message)

@@ -13,7 +13,6 @@ from clscli.data.loader import Batch
 from clscli.engine.accumulation import groups
 from clscli.engine.evaluate import evaluate_model, named_unreadable
 from clscli.engine.multi_label_metrics import AnyEvaluation
-from clscli.engine.observer import Observer
 from clscli.engine.progress import EpochSums
 from clscli.engine.schedules import Observing
 from clscli.engine.session import Session
@@ -21,6 +20,7 @@ from clscli.engine.step import train_step
 from clscli.engine.upload import uploaded
 from clscli.engine.validation import is_due_after_epoch, is_due_in_epoch
 from clscli.errors import Interrupted, TrainingError
+from clscli.observer import Observer
 
 # Reading a number from a GPU waits for it, so whether the loss is finite is only looked at this often.
 _CHECK_EVERY = 50

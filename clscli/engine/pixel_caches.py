@@ -49,12 +49,14 @@ class _Part:
     slots: Slots
 
     @classmethod
-    def of(cls, plan: Plan, split: str) -> _Part:
+    def of(cls, plan: Plan, split: str, count: int | None = None) -> _Part:
+        """Find out about a split, or about its first pictures only."""
         is_training = split == "train"
         view = plan.data.train if is_training else plan.data.val
         halves = divide(plan.train_transforms if is_training else plan.eval_transforms)
-        sizes = read_headers(view).sizes if view.sizes is None else view.sizes
-        return cls(split, view, halves, Slots(sizes_after(halves.once, sizes)))
+        if view.sizes is None:
+            view.sizes = read_headers(view).sizes
+        return cls(split, view, halves, Slots(sizes_after(halves.once, view.sizes[:count])))
 
     def facts(self, plan: Plan) -> list[object]:
         """Name all that the pixels depend on besides the pictures themselves."""
@@ -91,9 +93,9 @@ def open_caches(plan: Plan, world: World) -> dict[str, PixelCache]:
     }
 
 
-def open_private_cache(plan: Plan) -> PixelCache:
-    """Open a cache of the training pictures for this process alone, which takes memory as it is filled."""
-    part = _Part.of(plan, "train")
+def open_private_cache(plan: Plan, count: int) -> PixelCache:
+    """Open a cache of the first training pictures, in memory, for this process alone."""
+    part = _Part.of(plan, "train", count)
     return part.cache(plan, *file_in_memory(part.slots.num_bytes))
 
 

@@ -21,9 +21,9 @@ from clscli.data.transforms.contract import Transform
 from clscli.engine.accumulation import steps_per_epoch
 from clscli.engine.checkpoint import Checkpoint
 from clscli.engine.groups import build_optimizer
+from clscli.engine.hooks import find_no_event
 from clscli.engine.initial_weights import find_initial
 from clscli.engine.label_mode import check_label_mode
-from clscli.engine.observer import Observer, seen_or_logged
 from clscli.engine.schedules import build_schedule, check_momentum
 from clscli.engine.teacher import teachers_for
 from clscli.errors import PluginError, SpecError, describe
@@ -31,6 +31,7 @@ from clscli.models.build import Blueprint, Stage, build_loss, build_model, check
 from clscli.models.classifier import Classifier
 from clscli.models.losses.contract import LoadTeacher, Loss
 from clscli.models.weights import find_pretrained
+from clscli.observer import Observer, seen_or_logged
 from clscli.seeds import seed_for
 from clscli.spec import ResolvedSpec
 from clscli.spec.check import for_label_sets
@@ -150,13 +151,16 @@ def _build_loss(spec: ResolvedSpec, data: TrainingData, load_teacher: LoadTeache
 
 
 def _try_hooks(spec: ResolvedSpec) -> None:
-    """Build every hook. Raises SpecError with what each of them refuses."""
+    """Build every hook. Raises SpecError with what each refuses, PluginError for one that nothing would call."""
     problems: list[str] = []
     for bound in spec.many("hooks"):
         try:
-            spec.construct(bound)
+            wrong = find_no_event(spec.construct(bound))
         except SpecError as error:
             problems += error.problems
+            continue
+        if wrong is not None:
+            raise PluginError(f"{bound.component} breaks its contract: {' -- '.join(wrong)}")
     averages = [bound for bound in spec.many("hooks") if bound.component.spec_name == "ema"]
     for bound in averages[1:]:
         first = dotted(averages[0].path)
@@ -207,7 +211,7 @@ def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int, *, mixed: bool) 
     if mixed:
         targets = F.one_hot(targets, num_classes).float()
     try:
-        value = loss(torch.zeros(2, num_classes), targets)
+        value = loss(torch.zeros(2, num_classes, requires_grad=True), targets)
     except ValueError as error:
         raise spec.error(("model", "loss"), str(error)) from error
     except Exception as error:
@@ -215,3 +219,5 @@ def _try_loss(spec: ResolvedSpec, loss: Loss, num_classes: int, *, mixed: bool) 
     if not (isinstance(value, Tensor) and value.ndim == 0 and value.is_floating_point()):
         found = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise PluginError(f"{named} breaks its contract: it must return a scalar, not {found}")
+    if not value.requires_grad:
+        raise PluginError(f"{named} breaks its contract: the logits must get a gradient from it, and get none")

@@ -100,7 +100,7 @@ class Recorder:
         self.has_hinted = True
         log.info(
             "hint: %.0f %% of the time went by waiting for pictures to be read -- try another data.num_workers "
-            "(now %s), transforms that cost less, or files no larger than what is made of them",
+            '(now %s), data.cache = "memory", or transforms that cost less',
             *(100 * result.data_wait, self.plan.spec.spec.data.num_workers),
         )
 

@@ -164,7 +164,7 @@ def refuse_used(out: Path) -> None:
 
 
 def write_records(run: RunDirectory, spec: ResolvedSpec, data: TrainingData, device: torch.device) -> None:
-    """Write what makes a run repeatable: resolved spec, environment, how the pictures were split, and what is left out."""
+    """Write what makes a run repeatable: resolved spec, environment, how pictures are split, what is left out."""
     run.write("spec.toml", render_spec(spec.values))
     run.write("env.json", json.dumps(environment(spec, device), indent=2) + "\n")
     if data.parts is not None:

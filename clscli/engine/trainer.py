@@ -21,7 +21,6 @@ from clscli.engine.initial_weights import load_initial
 from clscli.engine.loaders import settle_cache
 from clscli.engine.loop import run_epochs
 from clscli.engine.memory import explain_out_of_memory, is_out_of_memory, release, settle_batch_size
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import Plan, prepare
 from clscli.engine.recorder import Recorder
 from clscli.engine.run_directory import RunDirectory, create_run, refuse_used, write_records
@@ -29,6 +28,7 @@ from clscli.engine.session import new_session
 from clscli.engine.stop import StopRequest
 from clscli.errors import CheckpointError, ClscliError, EndedElsewhere, Interrupted, TrainingError, UsageError
 from clscli.models.weights import load_pretrained
+from clscli.observer import Observer
 from clscli.spec import ResolvedSpec, check_structure, read_training_draft, resolve, spec_name
 
 log = logging.getLogger("clscli")

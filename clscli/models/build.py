@@ -62,6 +62,14 @@ def build_model(spec: ResolvedSpec, blueprint: Blueprint) -> Classifier:
 def _build_part(spec: ResolvedSpec, bound: Bound, **injected: Any) -> nn.Module:
     """Construct a component, and draw its weights anew if its table has an `init`: several in their order."""
     part: nn.Module = spec.construct(bound, **injected)
+    if not isinstance(part, nn.Module):
+        raise PluginError(
+            f"{bound.component} breaks its contract: it must be a torch.nn.Module, not {type(part).__name__}"
+        )
+    if "_modules" not in vars(part):  # any use of such a module fails, with a text about this attribute
+        raise PluginError(
+            f"{bound.component} breaks its contract: its __init__ must begin with super().__init__()"
+        )
     path, init = (*bound.path, "init"), bound.builder.get("init", [])
     tables = {path: init} if isinstance(init, dict) else {(*path, i): table for i, table in enumerate(init)}
     for at, table in tables.items():
@@ -161,25 +169,32 @@ def _run(spec: ResolvedSpec, bound: Bound, part: nn.Module, given: Outputs, befo
     try:
         state = {k: v.to("meta") for k, v in (*part.named_parameters(), *part.named_buffers())}
         with torch.no_grad():
-            return _on_meta(torch.func.functional_call(part, state, (given,)))
+            return _on_meta(bound, torch.func.functional_call(part, state, (given,)))
     except Exception:  # an operator without shapes, a tensor that is no buffer, or a misfit: real zeros tell
         pass
     try:
         with torch.no_grad():
             zeros = tuple(torch.zeros(shape) for shape in before.shapes)
-            return _on_meta(part(zeros if isinstance(given, tuple) else zeros[0]))
+            outputs = part(zeros if isinstance(given, tuple) else zeros[0])
     except Exception as error:
         shapes = " and ".join(f"({', '.join(map(str, s[1:]))})" for s in before.shapes)
         reason = _first_line(error)
         raise spec.error(
             bound.path, f"{bound.label} cannot take what {before.name} gives, {shapes}: {reason}"
         ) from error
+    return _on_meta(bound, outputs)
 
 
-def _on_meta(outputs: Outputs) -> Outputs:
+def _on_meta(bound: Bound, outputs: Outputs) -> Outputs:
     if isinstance(outputs, Tensor):
         return outputs.to("meta")
-    return tuple(output.to("meta") for output in outputs)
+    if isinstance(outputs, tuple) and outputs and all(isinstance(output, Tensor) for output in outputs):
+        return tuple(output.to("meta") for output in outputs)
+    inner = f" of {type(outputs[0]).__name__}" if isinstance(outputs, tuple) and outputs else ""
+    raise PluginError(
+        f"{bound.component} breaks its contract: it must return a tensor or a tuple of tensors, "
+        f"not {type(outputs).__name__}{inner}"
+    )
 
 
 def _first_line(error: BaseException) -> str:

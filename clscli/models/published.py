@@ -132,7 +132,9 @@ def read_data_file(component: Component) -> dict[str, list[Weights]]:
         return _read(_package_of(module))
     except _DataFileError as error:
         raise PluginError(f"{component.dist} {component.version}: {error}") from None
-    except (Exception, SystemExit) as error:  # finding the file runs the package's own code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # finding the file runs the package's own code: as in `plugins.load`
         raise PluginError(f"{component} cannot be imported: {describe(error)}") from error
 
 

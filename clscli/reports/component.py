@@ -10,7 +10,7 @@ from clscli.errors import PluginError
 from clscli.models.published import published
 from clscli.plugins import KINDS, Component, load
 from clscli.reports.text import format_table
-from clscli.signature import REQUIRED, Parameter, SignatureError, describe_type, read_parameters, unwrap
+from clscli.signature import REQUIRED, Parameter, SignatureError, complete, describe_type, read_parameters, unwrap
 from clscli.spec.builder_keys import builder_keys
 from clscli.toml import format_value
 
@@ -26,6 +26,7 @@ def describe_component(component: Component) -> str:
     head = f"{component.spec_name}  ({KINDS[component.kind].singular}, {component.dist} {component.version})"
     try:
         parameters = read_parameters(function, KINDS[component.kind].injected)
+        complete(parameters, given={})  # where the defaults do not fit, no spec can name the component
     except SignatureError as error:
         return f"{head}\n\n{doc}\n\ncannot be used in a spec: {error}"
     rows = [_row(parameter) for parameter in parameters]

@@ -126,5 +126,5 @@ def _split_as_json(survey: Survey, report: Report) -> dict[str, Any]:
         "smaller": survey.count_smaller(*report.training_size),
         "formats": dict(survey.formats.most_common()),
         "modes": dict(survey.modes.most_common()),
-        "unreadable": [{"path": survey.name(i), "error": reason} for i, reason in survey.unreadable.items()],
+        "unreadable": [{"path": survey.view.name(i), "error": reason} for i, reason in survey.unreadable.items()],
     }

@@ -84,14 +84,14 @@ def bind(draft: Draft, path: Path, kind: str, table: dict[str, Any]) -> tuple[Bo
     """
     component = plugins.resolve(kind, table["type"])
     function = plugins.load(component)
+    label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
     try:
         parameters = read_parameters(function, plugins.KINDS[kind].injected)
+        keys = builder_keys(kind, parameters)
+        given = {k: v for k, v in table.items() if k != "type" and k not in keys}
+        kwargs, faults = check(parameters, given, f"{label} has no parameter", also=list(keys))
     except SignatureError as error:
         raise PluginError(f"{component} cannot be used in a spec: {error}") from None
-    keys = builder_keys(kind, parameters)
-    given = {k: v for k, v in table.items() if k != "type" and k not in keys}
-    label = f"{plugins.KINDS[kind].singular} '{table['type']}'"
-    kwargs, faults = check(parameters, given, f"{label} has no parameter", also=list(keys))
     found = {(*path, *fault.path): fault.message for fault in faults}
     builder: dict[str, Any] = {}
     for name, key in keys.items():

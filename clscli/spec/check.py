@@ -72,7 +72,7 @@ class ResolvedSpec:
             raise
         except ValueError as error:
             raise self.error(bound.path, f"{bound.label}: {error}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"{bound.component} failed when it was built: {describe(error)}") from error
 
     def one(self, *path: str) -> Bound:

@@ -54,7 +54,11 @@ def bind_checked(component: Component, parameters: dict[str, Any], broken: dict[
 
 def _bind(component: Component, parameters: dict[str, Any], broken: dict[str, str]) -> Bound | None:
     table = {"type": component.qualified, **parameters}
-    bound, problems = bind(Draft(), (), component.kind, table)
+    try:
+        bound, problems = bind(Draft(), (), component.kind, table)
+    except ClscliError as error:
+        broken["builds"] = str(error)
+        return None
     if problems:
         found = "; ".join(f"{dotted(path)}: {message}" for path, message in problems.items())
         broken["builds"] = f"{found} -- give check_component the parameters that it needs"

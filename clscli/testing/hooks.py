@@ -12,12 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from clscli.engine.hooks import find_no_event
 from clscli.engine.trainer import train
 from clscli.errors import ClscliError, Interrupted
-from clscli.plugins import near_names
 from clscli.testing.case import Case, RuleError
-
-EVENTS = ("on_run_start", "on_epoch_start", "on_step_end", "on_validation_end", "on_epoch_end", "on_run_end")
 
 
 class HookCase(Case):
@@ -25,16 +23,8 @@ class HookCase(Case):
 
     def check_events(self) -> None:
         """Look for the six events, and for names that are nearly theirs."""
-        hook = self.build()
-        methods = [name for name in dir(hook) if name.startswith("on_")]
-        for name in sorted(set(methods) - set(EVENTS)):
-            near = near_names(name, EVENTS)
-            raise RuleError(
-                f"nothing ever calls {name}",
-                f"did you mean {near}?" if near else f"the events are {', '.join(EVENTS)}",
-            )
-        if not methods:
-            raise RuleError("it has no event", f"give it one of {', '.join(EVENTS)}")
+        if (wrong := find_no_event(self.build())) is not None:
+            raise RuleError(*wrong)
 
     def check_attributes(self) -> None:
         """Look at their types."""

@@ -67,7 +67,9 @@ def main() -> None:
     for module in deeds:
         try:
             importlib.import_module(module)
-        except Exception:  # of this one, and why, its own check tells
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # of this one, and why, its own check tells
             continue
     print(json.dumps(deeds))
 

@@ -58,7 +58,7 @@ class Turns:
 
 def train_clscli(root: Path, work: Path, epochs: int) -> None:
     from clscli import train
-    from clscli.engine.observer import Observer
+    from clscli.observer import Observer
 
     turns = Turns()
 

@@ -15,10 +15,10 @@ import torch
 from torch.nn import functional as F
 
 from clscli.engine.loop import train_epoch
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.engine.progress import Progress
 from clscli.engine.session import Session, new_session
+from clscli.observer import Observer
 from clscli.spec import load_spec
 
 

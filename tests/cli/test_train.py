@@ -137,7 +137,7 @@ def test_shapes_that_do_not_fit_are_an_error_in_words(clscli, tiny_file):
     done = clscli("train", tiny_file, "--dry-run", "--set", "model.neck=[]")
     assert done.code == 2
     assert done.err == (
-        "tiny.toml:23: model.head: head 'linear' cannot take what backbone 'resnet18' gives, (32, 3, 3): "
+        "tiny.toml:24: model.head: head 'linear' cannot take what backbone 'resnet18' gives, (32, 3, 3): "
         "head 'linear' expects vectors (B, C), got (2, 32, 3, 3): "
         'add neck = { type = "global_average_pooling" }\n'
     )
@@ -147,7 +147,7 @@ def test_a_component_that_refuses_its_parameters(clscli, tiny_file):
     done = clscli("train", tiny_file, "--dry-run", "--set", "model.backbone.out_indices=[7]")
     assert done.code == 2
     assert done.err == (
-        "tiny.toml:17: model.backbone: backbone 'resnet18': ResNet has 4 stages, so out_indices must be "
+        "tiny.toml:18: model.backbone: backbone 'resnet18': ResNet has 4 stages, so out_indices must be "
         "between -4 and 3, got [7]\n"
     )
 

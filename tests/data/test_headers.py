@@ -12,14 +12,15 @@ from PIL import Image
 from clscli import resume, train
 from clscli.data import headers
 from clscli.data.datasets.folder import Folder
+from clscli.data.decode import UnreadableImageError
 from clscli.data.headers import Remembered, read_headers
 from clscli.data.readable import read_skipped
 from clscli.data.samples import Sample
 from clscli.data.split import View
 from clscli.engine import observer as observers
-from clscli.engine.observer import LogLines, Observer
 from clscli.engine.prepare import prepare
 from clscli.errors import DataError
+from clscli.observer import LogLines, Observer
 from clscli.spec import load_spec
 
 TWO = ["disc", "square"]
@@ -236,6 +237,21 @@ def test_the_check_can_be_left_out(photos, tiny, opened):
     tiny["data"]["on_bad_image"] = "error"
     with pytest.raises(DataError, match=r"not a picture, or of a format that cannot be read -- mend or remove it"):
         train(tiny | {"train": {"epochs": 1}}, device="cpu")
+
+
+def test_what_a_data_set_reads_by_itself_is_left_to_the_training(remembering):
+    class Broken:
+        classes = TWO
+        targets = (0, 1)
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            raise UnreadableImageError("a.tar has no such member")
+
+    found = read_headers(View(Broken(), range(2), TWO))
+    assert (found.unreadable, found.sizes.tolist()) == ({}, [[0, 0], [0, 0]])
 
 
 @pytest.mark.parametrize("content", ["path,split\na,train\n", "path,split,reason\na,test,bad\n"])

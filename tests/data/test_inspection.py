@@ -9,10 +9,11 @@ from PIL import Image
 
 from clscli.data.catalog import open_training_data
 from clscli.data.check import check_data
+from clscli.data.decode import UnreadableImageError
 from clscli.data.inspection import survey
 from clscli.data.samples import Sample
 from clscli.data.split import View
-from clscli.engine.observer import Observer
+from clscli.observer import Observer
 from clscli.reports.data_check import format_report
 from clscli.spec import load_spec
 
@@ -44,6 +45,8 @@ class Listed:
         return len(self.sources)
 
     def __getitem__(self, index):
+        if isinstance(self.sources[index], Exception):
+            raise self.sources[index]
         return Sample(self.sources[index], self.targets[index])
 
 
@@ -79,6 +82,12 @@ def test_an_unreadable_picture_keeps_its_place():
     assert found.formats == {"PNG": 2}
 
 
+def test_what_a_data_set_itself_cannot_read_is_unreadable():
+    found = survey("val", view_of(png(3), UnreadableImageError("a.tar has no such member")), Observer())
+    assert found.unreadable == {1: "a.tar has no such member"}
+    assert found.view.name(0) == "#0"
+
+
 def test_pictures_without_a_file_are_compared_by_their_pixels():
     pixels = torch.arange(12, dtype=torch.uint8).view(3, 2, 2)
     other_shape = pixels.view(3, 4, 1)
@@ -89,7 +98,7 @@ def test_pictures_without_a_file_are_compared_by_their_pixels():
     assert digests[3] == digests[4]  # as a model sees them
     assert found.modes == {"RGB": 4, "L": 1}
     assert found.formats == {"decoded": 5}
-    assert found.name(3) == "#3"
+    assert found.view.name(3) == "#3"
 
 
 def test_a_url_is_read_as_a_file_is(tmp_path):

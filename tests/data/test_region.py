@@ -96,6 +96,12 @@ def test_a_region_is_taken_as_torchvision_does(mode):
     assert torch.equal(take(image, Region(20, 30, 100, 90, 100, 90, mode)), image[:, 20:120, 30:120])
 
 
+def test_what_is_resized_keeps_its_channels_where_they_were():
+    image = torch.zeros(30, 40, 3, dtype=torch.uint8).permute(2, 0, 1)
+    assert take(image, Region(3, 5, 20, 20, 8, 9, "bilinear")).stride() == (1, 3 * 9, 3)
+    assert take(image.contiguous(), Region(3, 5, 20, 20, 8, 9, "bilinear")).stride() == (8 * 9, 9, 1)
+
+
 @pytest.mark.parametrize(
     ("size", "decoded"), [(150, []), (149, [(211, 150)]), (74, [(106, 75)]), (37, [(53, 38)]), (5, [(53, 38)])]
 )

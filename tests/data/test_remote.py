@@ -117,6 +117,16 @@ def test_shards_at_a_url(memory, pictures):
         assert dataset[1].source == (pictures / "train" / "square" / "000.png").read_bytes()
 
 
+def test_a_list_that_a_server_does_not_give(memory, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("403, message='Forbidden'")
+
+    monkeypatch.setattr(memory, "_open", refuse)
+    assert error_of(filelist, "train", path="memory://photos/list.txt") == (
+        "memory://photos/list.txt: cannot be read: RuntimeError: 403, message='Forbidden'"
+    )
+
+
 def test_what_cannot_be_reached(memory, tmp_path):
     assert error_of(Folder, "train", root="memory://gone") == "memory://gone: no such folder"
     assert error_of(filelist, "train", path="memory://gone.txt") == "memory://gone.txt: no such file"

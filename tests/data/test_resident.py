@@ -135,9 +135,16 @@ def test_pictures_too_large_and_of_different_sizes(small, tmp_path):
     with pytest.raises(SpecError, match="but pictures are of different sizes, up to 20x30 -- write"):
         train(small)
     small["data"]["check_headers"] = False
-    with pytest.raises(
-        SpecError, match="but the sizes of the pictures are not known before"
-    ):
+    with pytest.raises(SpecError, match="but the sizes of the pictures are not known before"):
+        train(small)
+
+
+def test_what_is_counted_is_the_size_in_which_they_are_kept(small, monkeypatch):
+    monkeypatch.setattr("clscli.data.resident.MAX_BYTES", 36 * 3 * 20 * 20)  # all 24 and 12 as they are
+    small["data"]["cache"] = "device"
+    train(small)
+    small["transforms"] = {"train": [{"type": "resize", "size": 21}, CROP], "eval": []}
+    with pytest.raises(SpecError, match=r"but they take 0.0 GB, and at most 0 are taken -- write"):
         train(small)
 
 

@@ -11,8 +11,8 @@ from clscli.data.catalog import open_training_data
 from clscli.data.order import BatchOrder, Draw, count_before
 from clscli.data.samplers import ClassWeighted, RepeatedAugmentation, Shuffled, build_sampler
 from clscli.engine.checkpoint import load_checkpoint
-from clscli.engine.observer import Observer
 from clscli.errors import Interrupted, PluginError, SpecError
+from clscli.observer import Observer
 from clscli.seeds import seed_for
 from clscli.spec import load_spec
 

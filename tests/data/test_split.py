@@ -4,12 +4,15 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from clscli.data.datasets.folder import Folder
+from clscli.data.decode import UnreadableImageError
 from clscli.data.samples import Sample, targets_of
 from clscli.data.split import (
     PARTS,
@@ -88,10 +91,38 @@ def test_targets_come_from_the_data_set_if_it_knows_them():
 
 
 def test_samples_are_named_by_their_path_or_not_at_all():
-    assert Sample("a/1.jpg", 0).name == "a/1.jpg"
-    assert Sample(Path("a/1.jpg"), 0).name == str(Path("a/1.jpg"))
-    assert Sample(b"\xff\xd8", 0).name == "(not a file)"
-    assert InMemory(["a"], [0])[0].name == "(not a file)"
+    class Mixed:
+        classes: ClassVar = ["a"]
+        targets: ClassVar = [0, 0, 0, 0]
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            if index == 3:
+                raise UnreadableImageError("no such key")
+            return Sample(["a/1.jpg", Path("a/1.jpg"), b"\xff\xd8"][index], 0)
+
+    view = View(Mixed(), range(4), ["a"])
+    assert [view.name(i) for i in range(4)] == ["a/1.jpg", str(Path("a/1.jpg")), "#2", "#3"]
+
+
+def test_targets_are_indices_of_classes():
+    class Counted:
+        classes: ClassVar = ["a", "b"]
+
+        def __init__(self, *targets):
+            self.own = targets
+
+        def __len__(self):
+            return len(self.own)
+
+        def __getitem__(self, index):
+            return Sample("a.jpg", self.own[index])
+
+    assert View(Counted(np.int64(1), 0), range(2), ["a", "b"]).targets.tolist() == [1, 0]
+    with pytest.raises(DataError, match=r"^sample #1 has the target 0\.5, which is not the index of a class$"):
+        View(Counted(1, 0.5), range(2), ["a", "b"])
 
 
 def test_a_view_translates_targets_by_class_name():

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -190,7 +191,7 @@ def test_one_that_fails_in_the_trial_of_precisions_is_named(tiny, plugin, monkey
 
 def test_a_built_in_component_that_refuses_is_an_error_of_the_run(tiny, monkeypatch):
     def refuse(self, logits, target):
-        if logits.requires_grad:
+        if len(logits) > 2:  # a batch of the run, not the two samples that it is tried with before
             raise ValueError("no such targets")
         return logits.sum()
 
@@ -205,7 +206,7 @@ def test_a_built_in_component_that_refuses_is_an_error_of_the_run(tiny, monkeypa
 
 def test_a_mistake_in_a_built_in_component_keeps_its_traceback(tiny, monkeypatch):
     def break_down(self, logits, target):
-        return logits.sum() if not logits.requires_grad else logits.no_such_attribute
+        return logits.sum() if len(logits) == 2 else logits.no_such_attribute
 
     monkeypatch.setattr(CrossEntropy, "forward", break_down)
     with pytest.raises(AttributeError, match="no_such_attribute"):
@@ -234,3 +235,42 @@ def test_of_several_processes_one_says_what_failed(tiny, tmp_path, plugin, monke
         "extra 1.0 (loss 'odd') failed in epoch 2, after 3 steps: KeyError: 'no fourth' "
         "-- the last checkpoint is runs/odd/last.pth"
     ]
+
+
+UNUSABLE = """
+def frozen():
+    return lambda logits, target: logits.detach().sum()
+
+class NoOptimizer:
+    def __init__(self, params, *, lr: float): pass
+
+class Misnamed:
+    def on_epoch_ends(self, state): pass
+
+class Idle: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("losses", "frozen", "loss 'odd') breaks its contract: the logits must get a gradient from it, and get none"),
+        ("optimizers", "NoOptimizer",
+         "optimizer 'odd') breaks its contract: it must be a torch.optim.Optimizer, not NoOptimizer"),
+        ("hooks", "Misnamed",
+         "hook 'odd') breaks its contract: nothing ever calls on_epoch_ends -- did you mean 'on_epoch_end'?"),
+        ("hooks", "Idle",
+         "hook 'odd') breaks its contract: it has no event -- give it one of on_run_start, on_epoch_start, "
+         "on_step_end, on_validation_end, on_epoch_end, on_run_end"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused_before_there_is_a_run(tiny, plugin, kind, value, message):
+    plugin(kind, odd=f"unusable:{value}", unusable=UNUSABLE)
+    if kind == "hooks":
+        tiny["hooks"] = [{"type": "odd"}]
+    else:
+        with_broken(tiny, kind)
+    with pytest.raises(PluginError) as info:
+        run(tiny)
+    assert str(info.value) == f"extra 1.0 ({message}"
+    assert not Path("run").exists()

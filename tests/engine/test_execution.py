@@ -14,9 +14,9 @@ from clscli.engine import compilation
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.compilation import is_worth_compiling
 from clscli.engine.device import Execution
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.errors import Interrupted, TrainingError
+from clscli.observer import Observer
 from clscli.spec import load_spec
 
 CPU = torch.device("cpu")

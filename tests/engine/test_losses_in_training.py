@@ -13,12 +13,12 @@ import clscli
 from clscli.data.loader import BatchLoader
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.evaluate import evaluate
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.engine.session import new_session
 from clscli.engine.teacher import teachers_for
 from clscli.errors import Interrupted, PluginError, SpecError
 from clscli.models.losses.total import TotalLoss
+from clscli.observer import Observer
 from clscli.spec import load_spec, render_spec
 
 CPU = torch.device("cpu")

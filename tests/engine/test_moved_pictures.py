@@ -9,8 +9,8 @@ from conftest import draw_folder
 
 from clscli import train
 from clscli.engine.checkpoint import load_checkpoint
-from clscli.engine.observer import Observer
 from clscli.errors import Interrupted
+from clscli.observer import Observer
 
 
 class _StopInEpoch2(Observer):

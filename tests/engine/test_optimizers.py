@@ -8,12 +8,12 @@ from torch import nn
 
 import clscli
 from clscli.engine.checkpoint import load_checkpoint
-from clscli.engine.observer import Observer
 from clscli.engine.optimizers.lamb import Lamb
 from clscli.engine.optimizers.lars import Lars
 from clscli.engine.optimizers.lion import Lion
 from clscli.engine.optimizers.muon import Muon, orthogonalized
 from clscli.errors import Interrupted, SpecError
+from clscli.observer import Observer
 from clscli.plugins import find_components, load, resolve
 from clscli.spec import load_spec
 

@@ -13,9 +13,9 @@ import clscli
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.determinism import deterministic_algorithms
 from clscli.engine.initial_weights import load_initial
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.errors import CheckpointError, Interrupted, PluginError, SpecError, TrainingError
+from clscli.observer import Observer
 from clscli.spec import load_spec
 
 TIMED = ("seconds", "images_per_second", "data_wait")

@@ -10,12 +10,12 @@ from torch.optim import lr_scheduler
 
 import clscli
 from clscli.engine.checkpoint import load_checkpoint
-from clscli.engine.observer import Observer
 from clscli.engine.schedules import Observing, apply_schedule
 from clscli.engine.schedules.cycles import CosineRestarts, Cyclic, OneCycle
 from clscli.engine.schedules.decay import Constant, Cosine, Exponential, Linear, MultiStep, Poly, Step
 from clscli.engine.schedules.plateau import ReduceOnPlateau
 from clscli.errors import Interrupted, SpecError
+from clscli.observer import Observer
 
 
 def values(schedule, num_steps):

@@ -9,9 +9,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from clscli.engine.loop import run_epochs
-from clscli.engine.observer import Observer
 from clscli.engine.prepare import prepare
 from clscli.engine.session import new_session
+from clscli.observer import Observer
 from clscli.spec import load_spec
 
 CPU = torch.device("cpu")

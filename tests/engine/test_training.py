@@ -49,7 +49,9 @@ def test_training_is_a_plain_pytorch_loop(tiny):
             torch.manual_seed(seed_for(0, "step", step))
             for group in optimizer.param_groups:
                 group["lr"] = 0.01 * (1 + math.cos(math.pi * step / steps)) / 2
-            loss = torch.nn.functional.cross_entropy(model(batch.images.contiguous()), batch.targets, label_smoothing=0.1)
+            loss = torch.nn.functional.cross_entropy(
+                model(batch.images.contiguous()), batch.targets, label_smoothing=0.1
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -55,6 +55,21 @@ BROKEN = """
             if images.sum().item() > 0:
                 images = images * 2
             return images * self.table
+
+    class NoModule:
+        out_channels = 3
+
+    class Hollow(nn.Module):
+        out_channels = 3
+        def __init__(self): pass
+
+    class Lists(nn.Module):
+        out_channels = 3
+        def forward(self, images): return [images]
+
+    class Tokens(nn.Module):
+        out_channels = 3
+        def forward(self, images): return ("images", images)
 """
 
 
@@ -66,6 +81,10 @@ def broken(plugin):
         "liar": "parts:Liar",
         "crash": "parts:Crash",
         "data_dependent": "parts:DataDependent",
+        "no_module": "parts:NoModule",
+        "hollow": "parts:Hollow",
+        "lists": "parts:Lists",
+        "tokens": "parts:Tokens",
     }
 
     def install(kind):
@@ -88,6 +107,24 @@ def broken(plugin):
             "out_channels says 7, but its outputs have 3 channels",
         ),
         ("crash", "extra 1.0 (backbone 'crash') failed when it was built: KeyError: 'oops'"),
+        (
+            "no_module",
+            "extra 1.0 (backbone 'no_module') breaks its contract: it must be a torch.nn.Module, not NoModule",
+        ),
+        (
+            "hollow",
+            "extra 1.0 (backbone 'hollow') breaks its contract: its __init__ must begin with super().__init__()",
+        ),
+        (
+            "lists",
+            "extra 1.0 (backbone 'lists') breaks its contract: it must return a tensor or a tuple of tensors, "
+            "not list",
+        ),
+        (
+            "tokens",
+            "extra 1.0 (backbone 'tokens') breaks its contract: it must return a tensor or a tuple of tensors, "
+            "not tuple of str",
+        ),
     ],
 )
 def test_backbones_that_break_the_contract(tiny, broken, name, message):

@@ -294,18 +294,22 @@ def test_many_components_in_one_slot():
 
 
 PLUGIN = """
+from typing import Annotated
+from pydantic import Field
 def mine(num_classes: int, *, sizes: tuple[float, ...] = (1, 2)): return num_classes, sizes
 def rude(num_classes: int): raise RuntimeError("no\\n  way")
 def picky(num_classes: int, share: float = 0.5): raise ValueError("share is too small")
 def bare(x): ...
 def liar(depth: int = "x"): ...
+def limited(name: Annotated[str, Field(pattern="(")]): ...
+def leaving(num_classes: int): raise SystemExit(5)
 """
 
 
 @pytest.fixture
 def heads(packages):
     """Install a package of heads; give back how to load a spec that uses one."""
-    names = ("mine", "rude", "picky", "bare", "liar")
+    names = ("mine", "rude", "picky", "bare", "liar", "limited", "leaving")
     entries = {name: f"plugin_heads:{name}" for name in names} | {"gone": "nosuchmodule:X"}
     packages.install("other", {"heads": entries}, modules={"plugin_heads": PLUGIN})
     return lambda name: load_spec({"data": {"root": "p"}, "model": {"head": {"type": name}}})
@@ -327,6 +331,10 @@ def test_errors_of_a_component_are_told_as_whose_they_are(heads):
     with pytest.raises(PluginError) as rude:
         spec.construct(spec.one("model", "head"), num_classes=3)
     assert str(rude.value) == "other 1.0 (head 'rude') failed when it was built: RuntimeError: no way"
+    spec = heads("leaving")
+    with pytest.raises(PluginError) as leaving:
+        spec.construct(spec.one("model", "head"), num_classes=3)
+    assert str(leaving.value) == "other 1.0 (head 'leaving') failed when it was built: SystemExit: 5"
 
 
 @pytest.mark.parametrize(
@@ -343,6 +351,15 @@ def test_a_component_that_cannot_be_used(heads, name, message):
     with pytest.raises(PluginError) as caught:
         heads(name)
     assert str(caught.value) == message
+
+
+def test_a_limit_that_is_none_is_its_component_s_fault_and_nobody_else_s(heads, clscli):
+    with pytest.raises(PluginError, match=r"^other 1\.0 \(head 'limited'\) cannot be used in a spec: nothing can"):
+        heads("limited")
+    shown = clscli("list", "heads", "limited")
+    assert (shown.code, "cannot be used in a spec: nothing can be checked by" in shown.out) == (0, True)
+    written = clscli("schema", "--out", "schema.json")
+    assert (written.code, "left out: other 1.0 (head 'limited')" in written.err) == (0, True)
 
 
 # Anything at all

@@ -317,7 +317,19 @@ def checkpoint_of(**tables):
     spec = load_spec({"data": {"root": "p"}}).values
     for table, values in tables.items():
         spec[table] = spec[table] | values
-    return Checkpoint(Path("best.pth"), spec, ["a", "b"], (1, 1), (3, 8, 8), {}, {}, {"gone": "1.5"}, None)
+    return Checkpoint(
+        path=Path("best.pth"),
+        spec=spec,
+        classes=["a", "b"],
+        class_counts=(1, 1),
+        image_shape=(3, 8, 8),
+        weights={},
+        metrics={},
+        versions={"gone": "1.5"},
+        training=None,
+        multi_label=False,
+        num_samples=2,
+    )
 
 
 def test_a_checkpoint_needs_what_is_within_the_slots_that_it_is_used_for():

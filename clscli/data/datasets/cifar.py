@@ -8,14 +8,13 @@ import tarfile
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
 
 import torch
 
 from clscli.data.datasets.pixels import Pixels
-from clscli.data.datasets.published import fetch, folder_of, part_of
+from clscli.data.datasets.published import TRAIN_TEST, TrainTest, fetch, folder_of, part_of
 from clscli.errors import DataError
+from clscli.files import atomic_write
 
 _PIXELS = 3 * 32 * 32  # a plane each of red, green and blue
 
@@ -58,7 +57,7 @@ _CIFAR100 = _Version(
 
 
 def cifar10(
-    split: str, *, part: Literal["train", "test"] | None = None, root: Path | None = None, download: bool = True
+    split: str, *, part: TrainTest | None = None, root: Path | None = None, download: bool = True
 ) -> Pixels:
     """Open CIFAR-10: 50,000 and 10,000 pictures of 32x32 in 10 classes.
 
@@ -71,7 +70,7 @@ def cifar10(
 
 
 def cifar100(
-    split: str, *, part: Literal["train", "test"] | None = None, root: Path | None = None, download: bool = True
+    split: str, *, part: TrainTest | None = None, root: Path | None = None, download: bool = True
 ) -> Pixels:
     """Open CIFAR-100: 50,000 and 10,000 pictures of 32x32 in 100 classes, the fine ones.
 
@@ -84,12 +83,11 @@ def cifar100(
 
 
 def _open(version: _Version, split: str, part: str | None, root: Path | None, download: bool) -> Pixels:
-    chosen = part_of(version.name, split, part, {"train": "train", "test": "test"})
+    chosen = part_of(version.name, split, part, TRAIN_TEST)
     folder = folder_of(version.name, root)
     files = f"{version.archive}, or the folder {version.folder} that it unpacks to"
-    return _read(
-        version, fetch(version.name, folder, files, download, lambda d: _find(version, folder, d)), chosen
-    )
+    place = fetch(version.name, folder, files, download, lambda allowed: _find(version, folder, allowed))
+    return _read(version, place, chosen)
 
 
 def _find(version: _Version, folder: Path, download: bool) -> Path:
@@ -116,18 +114,18 @@ def _python_version(folder: Path) -> str:
 
 
 def _unpack(version: _Version, archive: Path, target: Path) -> None:
-    """Unpack the files that are needed, all of them or none, from an archive whose MD5 is right."""
+    """Unpack the files that are needed, each of them whole or not at all, from an archive whose MD5 is right."""
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != version.md5:
         raise DataError(f"{archive}: is damaged: its MD5 is {found}, not {version.md5} -- remove it")
-    with TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as scratch, tarfile.open(archive) as tar:
+    target.mkdir(exist_ok=True)
+    with tarfile.open(archive) as tar:
         for name in version.members:
             member = tar.extractfile(f"{version.folder}/{name}")
             assert member is not None, name
-            with Path(scratch, name).open("wb") as file:
+            with atomic_write(target / name) as temporary, temporary.open("wb") as file:
                 shutil.copyfileobj(member, file)
-        shutil.copytree(scratch, target, dirs_exist_ok=True)
 
 
 def _read(version: _Version, folder: Path, part: str) -> Pixels:

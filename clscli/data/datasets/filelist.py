@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,7 +169,7 @@ def _read_classes(classes: list[str] | str | None) -> list[str] | None:
 def _distinct(names: list[str], where: str) -> list[str]:
     if not names:
         raise DataError(f"{where}: names no class")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise DataError(f"{where}: names a class twice: {', '.join(map(repr, twice))}")
     return names
 

@@ -6,7 +6,7 @@ import os
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -16,9 +16,9 @@ from clscli.data.decode import extensions
 from clscli.data.packed import PackedStrings, pack
 from clscli.data.remote import join, list_url
 from clscli.data.samples import Sample
-from clscli.engine.observer import LogLines
 from clscli.errors import DataError
 from clscli.locations import PathOrURL, is_url
+from clscli.observer import LogLines
 
 
 class Folder:
@@ -40,7 +40,7 @@ class Folder:
             raise DataError(f"{root}: {what}")
         self._watch = LogLines(f"looking for pictures in {root}", unit="files")
         try:
-            found = dict(self._walk(str(root), list_folder, identity_of, above=frozenset()))
+            found = dict(self._walk(str(root), above=frozenset()))
         except OSError as error:  # most often: no permission to look inside
             raise DataError(f"{error.filename}: {error.strerror}") from None
         self.loose = found.pop("", _NOTHING).num_files  # pictures in root itself belong to no class
@@ -78,18 +78,16 @@ class Folder:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "targets"}  # workers do not ask
 
-    def _walk(
-        self, folder: str, entries_of: Lister, identity: Identify, above: frozenset[Hashable], prefix: str = ""
-    ) -> Iterator[tuple[str, _Files]]:
+    def _walk(self, folder: str, above: frozenset[Hashable], prefix: str = "") -> Iterator[tuple[str, _Files]]:
         """Yield each class folder below `folder` and its files; folders that only hold folders are no classes.
 
         A link to a folder that it lies in, one of those `above`, would never end: it is passed over.
         """
-        here = identity(folder)
+        here = identity_of(folder)
         if here in above:
             return
         files, folders = [], []
-        for name, is_folder in entries_of(folder):
+        for name, is_folder in list_folder(folder):
             if name.startswith("."):
                 continue
             if is_folder:
@@ -107,7 +105,7 @@ class Folder:
         del files  # of the folders below, only what is packed is held
         for name in sorted(folders):
             below = f"{prefix}/{name}" if prefix else name
-            yield from self._walk(join(folder, name), entries_of, identity, above | {here}, below)
+            yield from self._walk(join(folder, name), above | {here}, below)
 
     def _why_empty(self) -> str:
         if self.loose:
@@ -128,13 +126,9 @@ class _Files(NamedTuple):
 
 _NOTHING = _Files(b"", 0)
 
-# How a tree of folders is looked at: (name, whether it is a folder) of what lies in one, and which one it is.
-Lister = Callable[[str], Iterator[tuple[str, bool]]]
-Identify = Callable[[str], Hashable]
-
 
 def list_folder(folder: str) -> Iterator[tuple[str, bool]]:
-    """Yield what lies in a folder, of this machine or at a URL, in any order."""
+    """Yield what lies in a folder, local or at a URL, in any order: each name, and whether it is a folder."""
     if is_url(folder):
         yield from list_url(folder)
         return

@@ -79,8 +79,9 @@ class HuggingFace:
     def _classes(self, labels: Any, column: str, names: list[str] | None) -> tuple[list[str], array[int]]:
         """Return class names and targets; a column of plain names or numbers names the classes itself."""
         values = list(labels)
-        if wrong := next((v for v in values if isinstance(v, bool) or not isinstance(v, str | int)), ""):
-            raise DataError(f"{self._name}: the column {column!r} must hold a class each, not {wrong!r}")
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise DataError(f"{self._name}: the column {column!r} must hold a class each, not {value!r}")
         if names is None:
             names = class_names(values)
             positions = positions_of(names)

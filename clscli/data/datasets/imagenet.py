@@ -27,15 +27,14 @@ def imagenet(
     Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015.
     """
     chosen = part_of("imagenet", split, part, {"train": "train", "val": "val"})
-    folder = root
-    pictures = folder / chosen
+    pictures = root / chosen
     if chosen == "train":
         return Folder(split, root=pictures)
     if not pictures.is_dir():
         raise DataError(f"{pictures}: no such folder")
     if val_list is None and any(entry.is_dir() for entry in pictures.iterdir()):
         return Folder(split, root=pictures)
-    lists = [folder / name for name in _LISTS] if val_list is None else [val_list]
+    lists = [root / name for name in _LISTS] if val_list is None else [val_list]
     path = next((path for path in lists if path.is_file()), None)
     if path is None:
         there = " and ".join(str(path) for path in lists)
@@ -43,7 +42,7 @@ def imagenet(
             f"{pictures}: no class folders in it, and no list of labels: there is no {there} -- say where it is: "
             'val_list = "..."'
         )
-    return filelist(split, path=str(path), root=str(pictures), format="text", classes=_wnids(folder / "train"))
+    return filelist(split, path=str(path), root=str(pictures), format="text", classes=_wnids(root / "train"))
 
 
 def _wnids(folder: Path) -> list[str]:

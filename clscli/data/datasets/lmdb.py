@@ -37,6 +37,7 @@ class LMDB:
         classes: list[str] | PathOrURL | None = None,
     ) -> None:
         self.path = str(path)
+        self.multi_label = False
         if keys is not None:
             listed = filelist(split, path=keys, root="", classes=classes)
             self._keys, self.classes = listed.names, listed.classes
@@ -55,8 +56,6 @@ class LMDB:
         self.classes = class_names(found)
         positions = positions_of(self.classes)
         self.targets = array("q", (positions[name] for name in found))
-
-    multi_label = False
 
     def __len__(self) -> int:
         return len(self._keys)

@@ -13,12 +13,10 @@ from typing import Any, Literal
 
 from clscli.data.datasets.files import Files
 from clscli.data.datasets.folder import Folder
-from clscli.data.datasets.published import folder_of, part_of, torchvision_set
+from clscli.data.datasets.published import TRAIN_TEST, TrainTest, folder_of, part_of, torchvision_set
 
-TrainTest = Literal["train", "test"]
 TrainValTest = Literal["train", "val", "test"]
 _TRAIN = {"train": "train"}
-_TRAIN_TEST = {"train": "train", "test": "test"}
 _ALL = {"train": "train", "val": "val", "test": "test"}
 
 
@@ -29,7 +27,7 @@ def food101(
 
     Bossard et al., "Food-101 - Mining Discriminative Components with Random Forests", 2014.
     """
-    chosen = part_of("food101", split, part, _TRAIN_TEST)
+    chosen = part_of("food101", split, part, TRAIN_TEST)
     return _photos("food101", "Food101", root, "the folder food-101", download, split=chosen)
 
 
@@ -70,7 +68,7 @@ def gtsrb(split: str, *, part: TrainTest | None = None, root: Path | None = None
     Stallkamp et al., "Man vs. computer: Benchmarking machine learning algorithms for traffic sign
     recognition", 2012.
     """
-    chosen = part_of("gtsrb", split, part, _TRAIN_TEST)
+    chosen = part_of("gtsrb", split, part, TRAIN_TEST)
     return _photos("gtsrb", "GTSRB", root, "the folder gtsrb", download, split=chosen)
 
 
@@ -98,7 +96,7 @@ def stanford_cars(
 
     Needs scipy. Krause et al., "3D Object Representations for Fine-Grained Categorization", 2013.
     """
-    chosen = part_of("stanford_cars", split, part, _TRAIN_TEST)
+    chosen = part_of("stanford_cars", split, part, TRAIN_TEST)
     return _photos("stanford_cars", "StanfordCars", root, "the folder stanford_cars", download, split=chosen)
 
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from clscli.cache import cache_directory
 from clscli.errors import DataError, describe
@@ -20,6 +20,10 @@ except ImportError:  # Windows
 log = logging.getLogger("clscli")
 
 Found = TypeVar("Found")
+
+# The parts of most sets: as a spec may name them, and by the splits that they stand for.
+TrainTest = Literal["train", "test"]
+TRAIN_TEST = {"train": "train", "test": "test"}
 
 
 def part_of(name: str, split: str, part: str | None, parts: Mapping[str, str]) -> str:
@@ -83,10 +87,12 @@ def _refuse_missing_package(name: str, error: Exception) -> None:
     """Name the package that a set's own format needs; torchvision tells of some by a RuntimeError."""
     text = str(error).lower()
     package = next((known for known in ("scipy", "gdown") if known in text), None)
-    if isinstance(error, ImportError) or (package is not None and "pip install" in text):
-        raise DataError(
-            f"{name} needs a package that is not installed -- pip install {package or error}"
-        ) from None
+    if isinstance(error, ImportError):
+        package = package or error.name
+    elif "pip install" not in text:
+        package = None
+    if package:
+        raise DataError(f"{name} needs a package that is not installed -- pip install {package}") from None
 
 
 @contextlib.contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -63,9 +65,15 @@ class Records:
             "jsonl": self._json_lines,
             "json": self._json,
         }
+        self._refuse_utf16()
         # Names that are no UTF-8 come through as the file system has them; a byte order mark does not.
         with TextIOWrapper(open_binary(self.path), "utf-8-sig", "surrogateescape", newline="") as file:
             yield from readers[self.format](file)
+
+    def _refuse_utf16(self) -> None:
+        with open_binary(self.path) as file:
+            if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE):
+                raise DataError(f"{self.path}: is written in UTF-16 -- save it as UTF-8")
 
     def _text(self, file: TextIOWrapper) -> Iterator[Row]:
         labelled = None
@@ -84,7 +92,8 @@ class Records:
                 yield Row(number, path, label, None)
 
     def _table(self, file: TextIOWrapper) -> Iterator[Row]:
-        reader = csv.DictReader(file, delimiter="\t" if self.format == "tsv" else ",")
+        header = file.readline()
+        reader = csv.DictReader(chain([header], file), delimiter=self._delimiter(header))
         try:
             columns = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
@@ -100,21 +109,23 @@ class Records:
                 f"{self.path}: line {reader.line_num}: is not {self.format.upper()}: {error}"
             ) from None
 
+    def _delimiter(self, header: str) -> str:
+        """Tell by the header; where a comma is the decimal point, Excel puts semicolons between columns."""
+        if self.format == "tsv":
+            return "\t"
+        return ";" if ";" in header and "," not in header else ","
+
     def _json_lines(self, file: TextIOWrapper) -> Iterator[Row]:
-        columns = None
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                self.refuse(number, f"is not JSON: {error}")
-                continue
-            if not isinstance(row, dict):
-                self.refuse(number, f"must be an object, got {_short(row)}")
-                continue
-            columns = columns or self._columns(list(row))
-            yield from self._row(number, row, *columns)
+        def parsed() -> Iterator[tuple[int, Any]]:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    self.refuse(number, f"is not JSON: {error}")
+
+        return self._objects(parsed())
 
     def _json(self, file: TextIOWrapper) -> Iterator[Row]:
         try:
@@ -127,8 +138,11 @@ class Records:
             document = document.get("data_list")
         if not isinstance(document, list):
             raise DataError(f'{self.path}: must hold {{"data_list": [...]}} or a list of objects')
+        yield from self._objects(enumerate(document, 1))
+
+    def _objects(self, numbered: Iterable[tuple[int, Any]]) -> Iterator[Row]:
         columns = None
-        for number, row in enumerate(document, 1):
+        for number, row in numbered:
             if not isinstance(row, dict):
                 self.refuse(number, f"must be an object, got {_short(row)}")
                 continue
@@ -147,6 +161,11 @@ class Records:
         for chosen, known in ((self.path_column, PATH_COLUMNS), (self.label_column, LABEL_COLUMNS)):
             column = chosen if chosen in columns else next((c for c in known if c in columns), None)
             if (column is None and known is PATH_COLUMNS) or chosen not in (None, column):
+                if any(_is_picture(name) for name in columns):
+                    raise DataError(
+                        f"{self.path}: line 1 is a picture, not the names of the columns "
+                        "-- write them above it, such as: path,label"
+                    )
                 wanted = repr(chosen) if chosen else " or ".join(map(repr, known))
                 choose = "" if chosen else ' -- name it: path_column = "..."'
                 raise DataError(f"{self.path}: has no column {wanted}, only {', '.join(columns)}{choose}")
@@ -161,7 +180,9 @@ class Records:
         elif label is not None and row.get(label) is None:
             self.refuse(number, "no label")
         else:
-            yield Row(number, path.strip(), row[label] if label else None, split if split is None else str(split))
+            written = row[label] if label else None
+            written = written.strip() if isinstance(written, str) else written
+            yield Row(number, path.strip(), written, split if split is None else str(split).strip())
 
 
 def format_of(path: str) -> Format:
@@ -172,9 +193,13 @@ def format_of(path: str) -> Format:
 def _cut(line: str) -> tuple[str, str | None]:
     """Cut a line into path and label, at the last tab or else the last space, unless all of it is a path."""
     pieces = line.rsplit("\t", 1) if "\t" in line else line.rsplit(None, 1)
-    if len(pieces) == 1 or "." + line.rpartition(".")[2].lower() in extensions():
+    if len(pieces) == 1 or _is_picture(line):
         return line, None
     return pieces[0].strip(), pieces[1]
+
+
+def _is_picture(path: str) -> bool:
+    return "." + path.rpartition(".")[2].lower() in extensions()
 
 
 def _short(value: Any) -> str:

@@ -7,17 +7,17 @@ the set than that of the split it stands for.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from clscli.data.datasets.pixels import Pixels
-from clscli.data.datasets.published import folder_of, part_of, torchvision_set
+from clscli.data.datasets.published import TRAIN_TEST, TrainTest, folder_of, part_of, torchvision_set
 
-TrainTest = Literal["train", "test"]
-_TRAIN_TEST = {"train": "train", "test": "test"}
 _DIGITS = tuple("0123456789")
 
 
@@ -56,7 +56,7 @@ def qmnist(
 
     Yadav and Bottou, "Cold Case: The Lost MNIST Digits", 2019.
     """
-    chosen = part_of("qmnist", split, part, _TRAIN_TEST)
+    chosen = part_of("qmnist", split, part, TRAIN_TEST)
     folder = folder_of("qmnist", root)
     found = torchvision_set("qmnist", "QMNIST", folder, "QMNIST/raw/qmnist-*", download, what=chosen)
     return Pixels(found.data.unsqueeze(1), _integers(found.targets[:, 0]), _DIGITS)
@@ -74,7 +74,7 @@ def emnist(
 
     Cohen et al., "EMNIST: an extension of MNIST to handwritten letters", 2017.
     """
-    train = part_of("emnist", split, part, _TRAIN_TEST) == "train"
+    train = part_of("emnist", split, part, TRAIN_TEST) == "train"
     folder, files = folder_of("emnist", root), f"EMNIST/raw/emnist-{variant}-*-ubyte"
     found = torchvision_set("emnist", "EMNIST", folder, files, download, split=variant, train=train)
     # The files hold each picture mirrored along its diagonal; torchvision leaves it to its users to undo that.
@@ -94,7 +94,7 @@ def svhn(
 
     Needs scipy. Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011.
     """
-    chosen = part_of("svhn", split, part, _TRAIN_TEST)
+    chosen = part_of("svhn", split, part, TRAIN_TEST)
     found = torchvision_set("svhn", "SVHN", folder_of("svhn", root), f"{chosen}_32x32.mat", download, split=chosen)
     return Pixels(torch.from_numpy(found.data).contiguous(), _integers(found.labels), _DIGITS)
 
@@ -104,7 +104,7 @@ def stl10(split: str, *, part: TrainTest | None = None, root: Path | None = None
 
     Coates et al., "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", 2011.
     """
-    chosen = part_of("stl10", split, part, _TRAIN_TEST)
+    chosen = part_of("stl10", split, part, TRAIN_TEST)
     found = torchvision_set(
         "stl10", "STL10", folder_of("stl10", root), "stl10_binary/*.bin", download, split=chosen
     )
@@ -116,7 +116,7 @@ def usps(split: str, *, part: TrainTest | None = None, root: Path | None = None,
 
     Hull, "A Database for Handwritten Text Recognition Research", 1994.
     """
-    chosen = part_of("usps", split, part, _TRAIN_TEST)
+    chosen = part_of("usps", split, part, TRAIN_TEST)
     file = {"train": "usps.bz2", "test": "usps.t.bz2"}[chosen]
     found = torchvision_set("usps", "USPS", folder_of("usps", root), file, download, train=chosen == "train")
     return Pixels(torch.from_numpy(found.data).unsqueeze(1), _integers(found.targets), _DIGITS)
@@ -141,11 +141,11 @@ def _mnist_like(
     download: bool,
     classes: Sequence[str] | None = None,
 ) -> Pixels:
-    train = part_of(name, split, part, _TRAIN_TEST) == "train"
+    train = part_of(name, split, part, TRAIN_TEST) == "train"
     files = f"{class_name}/raw/train-images-idx3-ubyte and the other three"
     found = torchvision_set(name, class_name, folder_of(name, root), files, download, train=train)
     return Pixels(found.data.unsqueeze(1), _integers(found.targets), classes or found.classes)
 
 
-def _integers(targets: Iterable[Any]) -> array[int]:
-    return array("q", (int(target) for target in targets))
+def _integers(targets: npt.ArrayLike) -> array[int]:
+    return array("q", np.asarray(targets, np.int64).tobytes())

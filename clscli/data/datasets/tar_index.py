@@ -73,7 +73,7 @@ def index_shard(shard: str, json_key: str | None) -> ShardIndex:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 index = _index(shard, tar, json_key)
         except (tarfile.TarError, EOFError) as error:
-            raise DataError(f"{shard}: {_why_no_tar(shard, file, error)}") from None
+            raise DataError(f"{shard}: {_why_no_tar(file, error)}") from None
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(cached) as path:
@@ -101,7 +101,7 @@ def _read_cached(path: Path) -> ShardIndex | None:
         return None
 
 
-def _why_no_tar(shard: str, file: IO[bytes], error: Exception) -> str:
+def _why_no_tar(file: IO[bytes], error: Exception) -> str:
     file.seek(0)
     start = file.read(6)
     compressions = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}

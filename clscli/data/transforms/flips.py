@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from clscli.data.transforms.batched import BatchDraws
 from clscli.data.transforms.fields import Probability
@@ -16,12 +15,10 @@ class RandomHorizontalFlip:
 
     def __init__(self, *, p: Probability = 0.5) -> None:
         self.p = p
-        self.flip = v2.RandomHorizontalFlip(p)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Mirror one image `(C, H, W)`, or not."""
-        mirrored: Tensor = self.flip(image)
-        return mirrored
+        return image.flip(-1) if torch.rand(1) < self.p else image
 
     def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
         """Mirror some images of a batch `(B, C, H, W)`."""
@@ -33,12 +30,10 @@ class RandomVerticalFlip:
 
     def __init__(self, *, p: Probability = 0.5) -> None:
         self.p = p
-        self.flip = v2.RandomVerticalFlip(p)
 
     def __call__(self, image: Tensor) -> Tensor:
         """Mirror one image `(C, H, W)`, or not."""
-        mirrored: Tensor = self.flip(image)
-        return mirrored
+        return image.flip(-2) if torch.rand(1) < self.p else image
 
     def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
         """Mirror some images of a batch `(B, C, H, W)`."""

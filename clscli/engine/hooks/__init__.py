@@ -32,12 +32,15 @@ from torch import Tensor, optim
 
 from clscli.errors import ClscliError, PluginError, describe
 from clscli.models.classifier import Classifier
+from clscli.plugins import near_names
 from clscli.spec import Bound
 
 if TYPE_CHECKING:
     from clscli.engine.sharding import Sharding
 
 log = logging.getLogger("clscli")
+
+_EVENTS = ("on_run_start", "on_epoch_start", "on_step_end", "on_validation_end", "on_epoch_end", "on_run_end")
 
 
 @dataclass
@@ -93,6 +96,16 @@ class HookState:
     def log(self, message: str) -> None:
         """Print a line, and write it to train.log."""
         log.info("%s", message)
+
+
+def find_no_event(hook: object) -> tuple[str, str] | None:
+    """Tell why a hook, or a method of it, would never be called, and what to do; None where all are."""
+    methods = [name for name in dir(hook) if name.startswith("on_")]
+    known = ", ".join(_EVENTS)
+    for name in sorted(set(methods) - set(_EVENTS)):
+        near = near_names(name, _EVENTS)
+        return f"nothing ever calls {name}", f"did you mean {near}?" if near else f"the events are {known}"
+    return None if methods else ("it has no event", f"give it one of {known}")
 
 
 @dataclass(frozen=True)

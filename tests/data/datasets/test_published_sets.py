@@ -15,6 +15,7 @@ import clscli as package
 from clscli.data.datasets import cifar, photo_sets, small_sets
 from clscli.data.datasets.cifar import cifar10, cifar100
 from clscli.data.datasets.imagenet import imagenet
+from clscli.data.datasets.published import fetch
 from clscli.errors import DataError
 
 TEN = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -90,6 +91,9 @@ def test_cifar10_is_unpacked_from_an_archive_whose_md5_is_right(tmp_path, monkey
     finally:
         object.__setattr__(cifar._CIFAR10, "md5", "c32a1d4ab5d03f1284b67883e8d87530")
     assert len(cifar10("train", root=archive.parent)) == 20  # what was unpacked is enough
+    ordinary = tmp_path / "ordinary"
+    ordinary.mkdir()
+    assert (archive.parent / "cifar-10-batches-bin").stat().st_mode == ordinary.stat().st_mode  # for others, too
     assert sorted(path.name for path in archive.parent.iterdir() if path.name[0] != ".") == [
         "cifar-10-batches-bin",
         "cifar-10-binary.tar.gz",
@@ -131,6 +135,23 @@ def test_without_a_network_it_says_what_to_put_where(tmp_path):
     assert error_of(cifar10, "train", root=tmp_path, download=False) == (
         f"cifar10 is not in {tmp_path}, and download = false: cifar-10-batches-py is the pickled version "
         f"-- {needs}"
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'h5py'", name="h5py"),
+        RuntimeError("h5py is not found: please pip install scipy"),
+    ],
+)
+def test_the_package_of_a_format_is_named_when_missing(tmp_path, error):
+    def open_set(download):
+        raise error
+
+    package = getattr(error, "name", "scipy")
+    assert error_of(fetch, "x", tmp_path, "files", True, open_set) == (
+        f"x needs a package that is not installed -- pip install {package}"
     )
 
 

@@ -259,6 +259,18 @@ def test_hugging_face_parquet_with_class_names(hugging, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("labels", "found"), [([0.0, 1.0], "0.0"), ([None, "cat"], "None")])
+def test_hugging_face_labels_that_are_no_classes(hugging, tmp_path, labels, found):
+    from clscli.data.datasets.huggingface import HuggingFace
+
+    path = tmp_path / "p.parquet"
+    write_parquet(hugging, path, labels)
+    assert error_of(HuggingFace, "train", name=str(path), label_column="kind") == (
+        f"{path}: the column 'kind' must hold a class each, not {found}"
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_hugging_face_folder_and_columns_of_plain_names(hugging, tmp_path, pictures):
     from clscli.data.datasets.huggingface import HuggingFace
 

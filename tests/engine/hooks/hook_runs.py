@@ -8,8 +8,8 @@ from torch import nn
 
 from clscli import train
 from clscli.engine.hooks import HookState
-from clscli.engine.observer import Observer
 from clscli.errors import Interrupted
+from clscli.observer import Observer
 
 TIMED = ("seconds", "images_per_second", "data_wait")
 
