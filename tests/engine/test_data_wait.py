@@ -80,7 +80,7 @@ def test_much_of_it_gets_one_hint(tiny, caplog, monkeypatch):
     share = f"{100 * rows('run')[0]['data_wait']:.0f}"
     assert hints(caplog) == [
         f"hint: {share} % of the time went by waiting for pictures to be read -- try another data.num_workers "
-        "(now 0), transforms that cost less, or files no larger than what is made of them"
+        '(now 0), data.cache = "memory", or transforms that cost less'
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
@@ -30,6 +29,9 @@ _FORMATS: dict[str, Format] = {
 PATH_COLUMNS = ("path", "img_path", "file_name")
 LABEL_COLUMNS = ("label", "class", "gt_label")
 SPLIT_COLUMN = "split"
+
+# The byte order marks FF FE and FE FF, read as if they were UTF-8: Excel's "Unicode text" begins with one.
+_BOMS_OF_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
 
 
 class Row(NamedTuple):
@@ -65,15 +67,9 @@ class Records:
             "jsonl": self._json_lines,
             "json": self._json,
         }
-        self._refuse_utf16()
         # Names that are no UTF-8 come through as the file system has them; a byte order mark does not.
         with TextIOWrapper(open_binary(self.path), "utf-8-sig", "surrogateescape", newline="") as file:
             yield from readers[self.format](file)
-
-    def _refuse_utf16(self) -> None:
-        with open_binary(self.path) as file:
-            if file.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE):
-                raise DataError(f"{self.path}: is written in UTF-16 -- save it as UTF-8")
 
     def _text(self, file: TextIOWrapper) -> Iterator[Row]:
         labelled = None
@@ -93,6 +89,8 @@ class Records:
 
     def _table(self, file: TextIOWrapper) -> Iterator[Row]:
         header = file.readline()
+        if header.startswith(_BOMS_OF_UTF16):
+            raise DataError(f"{self.path}: is written in UTF-16 -- save it as UTF-8")
         reader = csv.DictReader(chain([header], file), delimiter=self._delimiter(header))
         try:
             columns = [name.strip() for name in reader.fieldnames or []]

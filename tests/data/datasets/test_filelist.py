@@ -92,6 +92,19 @@ def test_tables_with_known_columns(listed, name, separator):
     assert content_of(dataset) == PAIRS
 
 
+def test_excels_semicolons_and_spaces_after_the_commas_are_no_part_of_a_label(listed):
+    assert content_of(listed("a.csv", "path;label\na/1.jpg;cat\na/2.jpg;dog\nb c/3.jpg;cat\n")) == PAIRS
+    spaced = "path, label, split\na/1.jpg, cat, train\na/2.jpg, dog , train\nb c/3.jpg, cat, train\nx, y, val\n"
+    assert content_of(listed("b.csv", spaced)) == PAIRS
+
+
+def test_a_table_in_utf_16_is_refused_in_words():
+    Path("list.csv").write_text("path,label\na.jpg,cat\n", encoding="utf-16")
+    with pytest.raises(DataError) as error:
+        filelist("train", path="list.csv")
+    assert str(error.value) == "list.csv: is written in UTF-16 -- save it as UTF-8"
+
+
 def test_tables_with_chosen_columns(listed):
     content = 'label,picture,kind\n"x","a, b/1.jpg",cat\ny,2.jpg,dog\n'
     dataset = listed("list.csv", content, path_column="picture", label_column="kind")
@@ -168,6 +181,12 @@ def test_the_column_split_chooses_the_lines(listed):
             {},
             "l.csv: has no column 'path' or 'img_path' or 'file_name', only picture, label "
             '-- name it: path_column = "..."',
+        ),
+        (
+            "l.csv",
+            "a.jpg,cat\nb.jpg,dog\n",
+            {},
+            "l.csv: line 1 is a picture, not the names of the columns -- write them above it, such as: path,label",
         ),
         (
             "l.csv",
