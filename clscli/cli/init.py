@@ -10,7 +10,7 @@ import typer
 
 from clscli.cli.console import follow, say
 from clscli.cli.options import complete_backbone
-from clscli.cli.schema import schema_command
+from clscli.cli.schema import write_schema
 from clscli.errors import UsageError
 from clscli.plugins import resolve
 
@@ -46,7 +46,9 @@ def init_command(
         start = find_start(folder, backbone, observer)
     say(f"found {start.pictures.describe()}")
     text = write_text(start, folder, out, _SCHEMA)
-    schema_command(out.with_name(_SCHEMA))
+    if problems := write_schema(out.with_name(_SCHEMA)):
+        # Here they are none of the user's business, who has asked for none of them: one line for all.
+        say(f"{len(problems)} of them cannot be used, and are not in {_SCHEMA} -- see: clscli list --check")
     with atomic_write(out) as path:
         path.write_text(text, encoding="utf-8", newline="\n")
     say(f"wrote {out}: {start.describe()}")

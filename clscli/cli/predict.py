@@ -56,7 +56,7 @@ def predict_command(
             for prediction in predictor.stream(paths, topk, threshold=threshold):
                 if prediction.error is not None:
                     failed += 1
-                    say(f"{prediction.path}: {prediction.error}")
+                    say(f"{printable(prediction.path)}: {prediction.error}")  # one line, whatever the name
                 if prediction.error is None or form in ("json", "jsonl"):
                     yield prediction
 

@@ -21,6 +21,14 @@ def schema_command(
     """Write a JSON Schema of specs, with every installed component, for editors of TOML."""
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    for problem in write_schema(out):
+        say(f"left out: {problem}")
+    if out is not None:
+        say(f"wrote {out} -- for a spec beside it, whose first line is: #:schema ./{out.name}")
+
+
+def write_schema(out: Path | None) -> list[str]:
+    """Write the schema to a file or to stdout; return why components are left out."""
     components = [component for component in find_components() if component.has_valid_name]
     say(f"importing {len(components)} components ...")
 
@@ -28,13 +36,11 @@ def schema_command(
     from clscli.spec.json_schema import spec_schema
 
     document, problems = spec_schema(components)
-    for problem in problems:
-        say(f"left out: {problem}")
     # Escapes instead of rarer letters: so the text is the same in whatever encoding it is redirected to.
     text = json.dumps(document, indent=1)
     if out is None:
         typer.echo(text)
-        return
-    with atomic_write(out) as path:
-        path.write_text(f"{text}\n", encoding="utf-8")
-    say(f"wrote {out} -- for a spec beside it, whose first line is: #:schema ./{out.name}")
+    else:
+        with atomic_write(out) as path:
+            path.write_text(f"{text}\n", encoding="utf-8")
+    return problems

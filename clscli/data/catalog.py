@@ -135,7 +135,8 @@ def _notes(spec: ResolvedSpec, found: dict[str, Dataset]) -> list[str]:
             kinds = ", ".join(f"{count} {kind}" for kind, count in dataset.skipped.most_common(5))
             notes.append(f"{dataset.root}: not read, as no pictures: {kinds}")
         if dataset.loose:
-            notes.append(f"{dataset.root}: not read, as in no class folder: {dataset.loose} pictures")
+            pictures = "1 picture" if dataset.loose == 1 else f"{dataset.loose} pictures"
+            notes.append(f"{dataset.root}: not read, as in no class folder: {pictures}")
         if dataset.empty:
             notes.append(f"{dataset.root}: no pictures in {', '.join(dataset.empty)}: no class was made of it")
     return notes

@@ -24,7 +24,7 @@ class HookCase(Case):
     def check_events(self) -> None:
         """Look for the six events, and for names that are nearly theirs."""
         if (wrong := find_no_event(self.build())) is not None:
-            raise RuleError(*wrong)
+            raise RuleError(*wrong, is_fatal=True)  # no run takes it
 
     def check_attributes(self) -> None:
         """Look at their types."""

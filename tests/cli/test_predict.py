@@ -90,6 +90,7 @@ def test_unreadable_pictures_are_named_and_the_others_predicted(predict, picture
     assert lines[0] == "nope.jpg: no such file"
     assert lines[1].startswith("bad.png: ")
     assert len(lines) == 2
+    assert predict("two\nlines.jpg").err == "two\\nlines.jpg: no such file\n"
     done = predict("nope.jpg", good, "--format", "csv", "--topk", "1")
     assert (done.code, len(done.out.splitlines())) == (1, 2)
 

@@ -154,7 +154,7 @@ def test_what_is_not_read_is_noted(photos):
     assert open_training_data(spec_of(root=str(photos))).notes == [
         "not read, beside the split folders: raw",
         f"{train}: not read, as no pictures: 1 .txt",
-        f"{train}: not read, as in no class folder: 1 pictures",
+        f"{train}: not read, as in no class folder: 1 picture",
         f"{train}: no pictures in empty: no class was made of it",
     ]
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clscli import observer as observers
 from clscli import resume, train
 from clscli.data import headers
 from clscli.data.datasets.folder import Folder
@@ -17,7 +18,6 @@ from clscli.data.headers import Remembered, read_headers
 from clscli.data.readable import read_skipped
 from clscli.data.samples import Sample
 from clscli.data.split import View
-from clscli.engine import observer as observers
 from clscli.engine.prepare import prepare
 from clscli.errors import DataError
 from clscli.observer import LogLines, Observer

@@ -254,7 +254,8 @@ class Idle: ...
 @pytest.mark.parametrize(
     ("kind", "value", "message"),
     [
-        ("losses", "frozen", "loss 'odd') breaks its contract: the logits must get a gradient from it, and get none"),
+        ("losses", "frozen",
+         "loss 'odd') breaks its contract: the logits must get a gradient from it, and get none"),
         ("optimizers", "NoOptimizer",
          "optimizer 'odd') breaks its contract: it must be a torch.optim.Optimizer, not NoOptimizer"),
         ("hooks", "Misnamed",
