@@ -119,6 +119,7 @@ def _describe(bound: Bound, why: str, *, is_halved: bool) -> Network:
         frozenset(own),
         has_small_stem="cifar" in stems,
         is_halved=is_halved,
+        lists_layers=bound.attribute("stem_and_stages") is not None,
         weights=_in_words(weights) if weights else None,
     )
 

@@ -117,6 +117,7 @@ class Network:
     parameters: frozenset[str] = frozenset()  # those that a spec may set
     has_small_stem: bool = False  # to be chosen, as `stem = "cifar"`
     is_halved: bool = False  # in depth, with a small stem
+    lists_layers: bool = False  # so that each may have a learning rate of its own
     weights: PublishedFile | None = None
 
 
@@ -188,8 +189,10 @@ class StartingPoint:
         return 2 if is_possible and self.pictures.per_class < FEW_PER_CLASS else 0
 
     @property
-    def layer_decay(self) -> float:
+    def layer_decay(self) -> float | None:
         """Many pictures may change more of the backbone; ConvNeXts take 0.7 to 0.9 (Liu et al., 2022)."""
+        if not self.network.lists_layers:
+            return None
         return 0.9 if self.pictures.per_class >= MANY_PER_CLASS else 0.8
 
     def describe(self) -> str:

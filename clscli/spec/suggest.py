@@ -163,11 +163,14 @@ def _optimizer(start: StartingPoint) -> Iterator[Setting]:
         yield Setting(("optimizer", "type"), "adamw", "Trains convolutions and attention alike.")
         why = "A tenth of what a start from nothing takes: the weights are good already."
         yield Setting(("optimizer", "lr"), 1e-4, why)
-        why = (
-            "The head is new, and learns faster. Below it, each layer learns a little more slowly than the one "
-            "above, as what it knows is more general (Bao et al., BEiT, 2021)."
-        )
-        groups = {"head_lr": 10.0, "layer_decay": start.layer_decay}
+        why = "The head is new, and learns faster."
+        groups = {"head_lr": 10.0}
+        if start.layer_decay is not None:
+            groups["layer_decay"] = start.layer_decay
+            why += (
+                " Below it, each layer learns a little more slowly than the one above, as what it knows is more "
+                "general (Bao et al., BEiT, 2021)."
+            )
         yield Setting(("optimizer", "groups"), groups, why)
     elif start.small_stem:
         yield Setting(("optimizer", "type"), "sgd", "As for ResNets on CIFAR (He et al., 2015, section 4.2).")

@@ -224,6 +224,41 @@ def test_pictures_that_no_training_could_use_are_told(clscli, tmp_path):
     assert not Path("spec.toml").exists()
 
 
+WEIGHTED = """
+    from torch import Tensor, nn
+    from clscli.models.published import Weights
+
+    class Weighted(nn.Sequential):
+        def __init__(self, in_channels: int, *, width: int = 8):
+            super().__init__(nn.Conv2d(in_channels, width, 3))
+            self.out_channels = width
+
+        @classmethod
+        def published_weights(cls, parameters):
+            return [Weights.model_validate({
+                "name": "ours", "urls": ["https://nowhere.example/w.pth"], "sha256": "0" * 64,
+                "licence": "MIT", "source": "ours", "input_size": 32, "resize_size": 36})]
+"""
+
+
+def test_of_a_backbone_that_lists_no_layers_all_learn_alike(clscli, large, plugin):
+    plugin("backbones", weighted="weighted_net:Weighted", weighted_net=WEIGHTED)
+    done = clscli("init", large, "--backbone", "weighted")
+    assert (done.code, done.err.splitlines()[-1]) == (0, "next: clscli train spec.toml"), done.err
+    values = tomllib.loads(Path("spec.toml").read_text(encoding="utf-8"))
+    assert values["model"]["backbone"] == {"type": "extra:weighted", "pretrained": True}
+    assert values["optimizer"]["groups"] == {"head_lr": 10.0}
+
+
+def test_what_is_broken_and_not_asked_for_is_one_line(clscli, photos, plugin):
+    plugin("heads", one="nosuchmodule:X", other="nosuchmodule:Y")
+    done = clscli("init", "photos")
+    assert done.code == 0
+    told = [line for line in done.err.splitlines() if "cannot be used" in line]
+    assert told == ["2 of them cannot be used, and are not in clscli.schema.json -- see: clscli list --check"]
+    assert "nosuchmodule" not in done.err
+
+
 def test_a_backbone_that_cannot_be_trained_on_these_pictures_is_told_and_nothing_written(clscli, photos, plugin):
     plugin(
         "backbones",

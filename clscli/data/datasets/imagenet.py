@@ -21,9 +21,9 @@ def imagenet(
     """Read ImageNet: `root/train/<wnid>/*.JPEG`, and `root/val` with class folders or a list val.txt.
 
     A line of the list is `name index`, the index being the place of the class among the sorted WordNet ids.
-    `data.val` has to be written as well: without it, a part of the training pictures is set aside instead. The list
-    is looked for as val.txt and meta/val.txt below `root`, unless `val_list` says where it is. `part`
-    reads another part than that of the split it stands for.
+    The list is looked for as val.txt and meta/val.txt below `root`, unless `val_list` says where it is. `part`
+    reads another part than that of the split it stands for. Write `data.val`, too: without it, some of the
+    training pictures are set aside for validation.
 
     Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015.
     """
