@@ -23,8 +23,6 @@ def schema_command(
         raise UsageError(f"--out {out}: there is no folder {out.parent}")
     for problem in write_schema(out):
         say(f"left out: {problem}")
-    if out is not None:
-        say(f"wrote {out} -- for a spec beside it, whose first line is: #:schema ./{out.name}")
 
 
 def write_schema(out: Path | None) -> list[str]:
@@ -43,4 +41,5 @@ def write_schema(out: Path | None) -> list[str]:
     else:
         with atomic_write(out) as path:
             path.write_text(f"{text}\n", encoding="utf-8")
+        say(f"wrote {out} -- for a spec beside it, whose first line is: #:schema ./{out.name}")
     return problems

@@ -14,7 +14,7 @@ from clscli.data.datasets.wrappers import has_repeats, innermost
 from clscli.data.layout import as_root, find_splits, other_folders
 from clscli.data.samples import Dataset, has_label_sets
 from clscli.data.split import PARTS, View, part, read_manifest, stratified_split, whole
-from clscli.errors import DataError
+from clscli.errors import DataError, PluginError, describe
 from clscli.reports.text import list_some
 from clscli.spec import Bound, ResolvedSpec
 
@@ -106,11 +106,24 @@ def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for split in ("train", "val", "test"):
         for bound in spec.many("data", split):
-            found[split] = spec.construct(bound, split=split)
+            found[split] = _checked(bound, spec.construct(bound, split=split))
     train = spec.one("data", "train")
     if "val" not in found and _divides_itself(train):
         found["val"] = spec.construct(train, split="val")
     return found
+
+
+def _checked(bound: Bound, dataset: Dataset) -> Dataset:
+    """Return a data set that has classes and a length. Raises PluginError for what has not."""
+    try:
+        classes, _ = list(dataset.classes), len(dataset)
+        wrong = next((name for name in classes if not isinstance(name, str)), None)
+        problem = None if wrong is None else f"classes must be texts, not {wrong!r}"
+    except (AttributeError, TypeError) as error:
+        problem = f"it must have classes, a length and samples: {describe(error)}"
+    if problem is not None:
+        raise PluginError(f"{bound.component} breaks its contract: {problem}")
+    return dataset
 
 
 def _divides_itself(bound: Bound) -> bool:

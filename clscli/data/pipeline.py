@@ -40,7 +40,7 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
             raise PluginError(
                 f"{bound.component} failed on an image of {tuple(image.shape)}: {describe(error)}"
             ) from error
-        if not (isinstance(result, Tensor) and result.dtype == torch.uint8 and result.ndim == 3):
+        if not (isinstance(result, Tensor) and result.dtype == torch.uint8 and _has_channels_first(result)):
             found = (
                 f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
             )
@@ -76,6 +76,11 @@ def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int,
 def noise() -> Tensor:
     """Return a picture that does not exist, to try transforms on."""
     return torch.randint(0, 256, _TRIAL_SHAPE, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def _has_channels_first(image: Tensor) -> bool:
+    """Tell whether the first of three sides are channels: (H, W, 3) is how other libraries have pictures."""
+    return image.ndim == 3 and not (image.shape[-1] <= 4 < image.shape[0])
 
 
 def _keeps_its_word(transform: RegionTransform, image: Tensor, result: Tensor) -> bool:

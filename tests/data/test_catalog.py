@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fake_packages import FakePackages
 from PIL import Image
 
 from clscli.data.catalog import MANIFEST, open_split, open_training_data
 from clscli.data.split import View, write_manifest
 from clscli.engine.prepare import prepare
-from clscli.errors import DataError, SpecError
+from clscli.errors import DataError, PluginError, SpecError
+from clscli.plugins import clear_cache
 from clscli.spec import load_spec
 
 TWO = ["disc", "square"]
@@ -317,3 +319,40 @@ def test_skipping_never_leaves_a_class_or_split_without_pictures(photos, tiny, g
     break_pictures((photos / gone).rglob("*.png"))
     tiny["data"] |= {"root": str(photos), "on_bad_image": "skip"}
     assert problem(DataError, prepare, load_spec(tiny)) == expected
+
+
+ODD = """
+class NoClasses:
+    def __len__(self):
+        return 4
+
+class Numbered(NoClasses):
+    classes = (1, 2)
+
+class Endless:
+    classes = ("a", "b")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        (
+            "NoClasses",
+            "it must have classes, a length and samples: AttributeError: "
+            "'NoClasses' object has no attribute 'classes'",
+        ),
+        ("Numbered", "classes must be texts, not 1"),
+        (
+            "Endless",
+            "it must have classes, a length and samples: TypeError: object of type 'Endless' has no len()",
+        ),
+    ],
+)
+def test_a_data_set_that_is_none_breaks_its_contract(tmp_path, monkeypatch, name, problem):
+    packages = FakePackages(tmp_path / "installed", monkeypatch)
+    packages.install("odd", {"datasets": {"odd": f"odd_sets:{name}"}}, modules={"odd_sets": ODD})
+    with pytest.raises(PluginError) as caught:
+        open_training_data(load_spec({"data": {"train": {"type": "odd"}}}))
+    assert str(caught.value) == f"odd 1.0 (dataset 'odd') breaks its contract: {problem}"
+    clear_cache()

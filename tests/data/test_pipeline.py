@@ -113,6 +113,7 @@ CONTRACT = "breaks its contract: it must return uint8 (C, H, W), not"
         (lambda image: image[None], "torch.uint8 (1, 3, 251, 317)"),
         (lambda image: image[0], "torch.uint8 (251, 317)"),
         (lambda image: image.long(), "torch.int64 (3, 251, 317)"),
+        (lambda image: image.permute(1, 2, 0), "torch.uint8 (251, 317, 3)"),
         (lambda image: image.numpy(), "ndarray"),
         (lambda image: None, "NoneType"),
     ],

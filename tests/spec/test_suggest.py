@@ -22,8 +22,8 @@ WEIGHTS = PublishedFile(
     interpolation="bicubic",
 )
 STAGED = frozenset({"stem", "layers", "frozen_stages"})
-RESNET = Network("resnet18", "Why.", STAGED, has_small_stem=True, weights=WEIGHTS)
-CONVNEXT = Network("convnext_tiny", "Why.", frozenset({"frozen_stages"}), weights=WEIGHTS)
+RESNET = Network("resnet18", "Why.", STAGED, has_small_stem=True, lists_layers=True, weights=WEIGHTS)
+CONVNEXT = Network("convnext_tiny", "Why.", frozenset({"frozen_stages"}), lists_layers=True, weights=WEIGHTS)
 PLAIN = Network("tinyvit", "Why.")
 
 
