@@ -214,6 +214,7 @@ def test_what_a_hook_keeps_must_be_what_a_checkpoint_can_give_back(tiny, plugin,
             '''Keep something.'''
             def state_dict(self): return {{"fine": (None, True, 1, 1.5, "a", {{1, 2}}), "strange": {value}}}
             def load_state_dict(self, state): pass
+            def on_run_end(self, state): pass
         """,
     )
     tiny["hooks"] = [{"type": "keeper"}]
