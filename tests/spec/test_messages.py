@@ -167,6 +167,8 @@ COMPONENTS = [
     ("def mine(x): ...", CANNOT + "parameter 'x' has no type annotation"),
     ("def mine(*x: int): ...", CANNOT + "it takes '*x', but each parameter must have a name of its own"),
     ("def mine(x: int, /): ...", CANNOT + "parameter 'x' is positional-only, but specs give parameters by name"),
+    ("def mine(*, type: str = 'a'): ...",
+     CANNOT + "it has a parameter 'type', but in a spec that is the component's name"),
     ("def mine(x: 'Gone'): ...",
      CANNOT + "the type 'Gone' of parameter 'x' cannot be resolved: name 'Gone' is not defined"),
     ("def mine(x: bytes): ...", CANNOT + "parameter 'x' has the type bytes, which TOML cannot write "
@@ -326,6 +328,12 @@ def test_what_is_said_of_a_name(clscli, crowd, pictures, name, code, message):
 
 # That none is forgotten
 
+# They end in words of pydantic's.
+IN_TEST_SIGNATURE = [
+    "nothing can be checked by the type of parameter 'x': a bad pattern",
+    "its parameters cannot be checked: TypeError: no order",
+]
+
 
 def patterns(module: ModuleType) -> list[str]:
     """Find the messages of a module, as regular expressions: the texts that it raises, or returns as words."""
@@ -347,6 +355,6 @@ def as_pattern(text: ast.expr) -> str:
 @pytest.mark.parametrize("module", MODULES, ids=[module.__name__ for module in MODULES])
 def test_every_message_is_in_a_table(module):
     tables = (SPECS, OPTIONS, TABLES_OF_PROGRAMS, COMPONENTS, BACKBONES)
-    messages = [UNREADABLE, *(row[-1] for table in tables for row in table)]
+    messages = [UNREADABLE, *IN_TEST_SIGNATURE, *(row[-1] for table in tables for row in table)]
     missing = [p for p in patterns(module) if not any(re.search(p, m, re.DOTALL) for m in messages)]
     assert missing == []
