@@ -68,7 +68,8 @@ def test_it_is_in_the_metrics_and_in_the_line_of_each_epoch(tiny, caplog):
     told = [
         found[1] for line in caplog.messages if (found := re.search(r"images/s  (\d+) % waiting for data", line))
     ]
-    assert told == [f"{100 * share:.0f}" for share in shares]
+    # The metrics hold a rounded share.
+    assert [int(percent) for percent in told] == pytest.approx([100 * share for share in shares], abs=0.51)
     assert hints(caplog) == []  # an epoch of less than a second
 
 
