@@ -8,7 +8,7 @@ directory, so that the next run on these files only asks the file system whether
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clscli.cache import cache_directory
 from clscli.data.decode import Source, UnreadableImageError, check_header
+from clscli.data.prefetch import prefetch
 from clscli.data.samples import Dataset
 from clscli.data.split import View
 from clscli.errors import WriteError
@@ -28,6 +29,7 @@ from clscli.observer import LogLines, Observer
 
 _TASK = 256  # pictures: a task for each one would take more memory than its name
 _THREADS = 8  # opening a file is mostly waiting
+_AHEAD = 4 * _THREADS  # tasks
 _WORTH_REMEMBERING = 10_000  # fewer are looked at again in a second
 _NOT_SEEN = 0  # the stamp of a file that is not there, or that nobody has looked at
 
@@ -74,13 +76,12 @@ def read_headers(view: View, observer: Observer | None = None) -> Headers:
         return bad
 
     tasks = [range(start, min(start + _TASK, len(view))) for start in range(0, len(view), _TASK)]
-    pool = ThreadPoolExecutor(_THREADS)
     try:
-        for task, bad in zip(tasks, pool.map(look, tasks), strict=True):
-            unreadable |= bad
-            observer.tick(len(task))
+        with closing(prefetch(look, tasks, threads=_THREADS, ahead=_AHEAD)) as found:
+            for task, bad in zip(tasks, found, strict=True):
+                unreadable |= bad
+                observer.tick(len(task))
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, not all the rest first
         known.add(stamps, sizes)
     return Headers(unreadable, torch.from_numpy(sizes))
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from clscli.data.decode import UnreadableImageError, decode, read_encoded
+from clscli.data.prefetch import prefetch
 from clscli.data.split import View
 from clscli.observer import Observer
 
@@ -98,17 +98,8 @@ def _read_all(view: View) -> Iterator[list[_Facts]]:
     def read(indices: range) -> list[_Facts]:
         return [_read(view, index) for index in indices]
 
-    waiting: deque[Future[list[_Facts]]] = deque()
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        for start in range(0, len(view), _TASK):
-            waiting.append(pool.submit(read, range(len(view))[start : start + _TASK]))
-            if len(waiting) > _TASKS_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, not all that waits first
+    tasks = (range(len(view))[start : start + _TASK] for start in range(0, len(view), _TASK))
+    return prefetch(read, tasks, threads=_THREADS, ahead=_TASKS_AHEAD)
 
 
 def _read(view: View, index: int) -> _Facts:

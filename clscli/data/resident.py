@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from clscli.data.decode import UnreadableImageError
 from clscli.data.loader import Batch, auto_workers
 from clscli.data.order import BatchOrder, Part
 from clscli.data.pipeline import is_random, noise, output_shape
+from clscli.data.prefetch import prefetch
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
 from clscli.data.split import View
@@ -30,7 +30,7 @@ from clscli.spec import ResolvedSpec
 MAX_PIXELS = 64
 MAX_BYTES = 2e9
 
-_CHUNK = 4096  # pictures whose reading is under way at one time
+_AHEAD = 64  # pictures that are read before they are put into their place
 
 
 class Divided(NamedTuple):
@@ -178,16 +178,14 @@ def _read_all(view: View, transforms: Sequence[Transform], scaled_decode: bool) 
             return str(error)
 
     images, reasons = torch.empty(0, dtype=torch.uint8), {}
-    with ThreadPoolExecutor(auto_workers()) as pool:
-        for start in range(0, len(view), _CHUNK):  # tasks take memory, too
-            found = pool.map(read_one, range(start, min(start + _CHUNK, len(view))))
-            for index, image in enumerate(found, start):
-                if isinstance(image, str):
-                    reasons[index] = image
-                    continue
-                if not len(images):
-                    images = torch.zeros(len(view), *image.shape, dtype=torch.uint8)
-                images[index] = image
+    found = prefetch(read_one, range(len(view)), threads=auto_workers(), ahead=_AHEAD)
+    for index, image in enumerate(found):
+        if isinstance(image, str):
+            reasons[index] = image
+            continue
+        if not len(images):
+            images = torch.zeros(len(view), *image.shape, dtype=torch.uint8)
+        images[index] = image
     return images, reasons
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,15 +14,13 @@ from torch import Tensor
 from clscli.data.decode import Source, UnreadableImageError
 from clscli.data.loader import auto_workers, stack
 from clscli.data.pipeline import build_transforms
+from clscli.data.prefetch import prefetch
 from clscli.data.read import read
 from clscli.engine.checkpoint import Checkpoint, load_checkpoint
 from clscli.engine.device import choose_device
 from clscli.engine.upload import to_device
 from clscli.errors import DataError, UsageError
 from clscli.spec.schema import PREDICTING
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -109,7 +105,7 @@ class Predictor:
         least = self._threshold(threshold) if self.multi_label or threshold is not None else 0.0
         size = batch_size or self.spec.spec.data.images_per_batch
         waiting: list[tuple[str, Tensor | str]] = []
-        for name, image in prefetch(self._read, sources, ahead=2 * size):
+        for name, image in prefetch(self._read, sources, threads=auto_workers(), ahead=2 * size):
             if waiting and not _fit(waiting, image):
                 yield from self._predict_batch(waiting, topk, least)
                 waiting = []
@@ -149,25 +145,6 @@ def _fit(waiting: list[tuple[str, Tensor | str]], image: Tensor | str) -> bool:
     """Tell whether an image can be stacked with those that wait: a pipeline may leave sizes as they are."""
     other = next((i for _, i in waiting if isinstance(i, Tensor)), None)
     return other is None or isinstance(image, str) or other.shape == image.shape
-
-
-def prefetch(function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int) -> Iterator[Result]:
-    """Map `function` over `items` in order with threads, at most `ahead` of what has been taken.
-
-    Threads are enough: decoding and resizing let go of Python's lock.
-    """
-    with ThreadPoolExecutor(auto_workers()) as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def load(path: str | os.PathLike[str], *, device: str = "auto") -> Predictor:
