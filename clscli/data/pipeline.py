@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -87,6 +87,17 @@ def _keeps_its_word(transform: RegionTransform, image: Tensor, result: Tensor) -
     """Tell whether a transform's region, drawn with the same numbers, is what it returned."""
     with seeded(0):
         return torch.equal(take(image, transform.region(image.shape[1], image.shape[2])), result)
+
+
+def fixed_beginning(transforms: Sequence[Transform]) -> Iterator[tuple[Transform, Tensor, Tensor]]:
+    """Yield the first transforms up to one that draws, each with a picture before and after it."""
+    image = noise()
+    for transform in transforms:
+        if is_random(transform, image):
+            return
+        result = transform(image.clone())
+        yield transform, image, result
+        image = result
 
 
 def is_random(transform: Transform, image: Tensor) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clscli.data.pipeline import is_random, noise
+from clscli.data.pipeline import fixed_beginning
 from clscli.data.region import Region, RegionTransform, take
 from clscli.data.transforms.contract import Transform
 from clscli.seeds import seeded
@@ -54,15 +54,10 @@ def divide(transforms: Sequence[Transform]) -> Halves:
     transform resizes a part that it draws, pictures are shrunk to as many pixels as most draws need.
     """
     once: list[Transform] = []
-    image = noise()
-    for transform in transforms:
-        if is_random(transform, image):
-            break
-        result = transform(image.clone())
+    for transform, image, result in fixed_beginning(transforms):
         if _shape_after(transform, tuple(image.shape)) != tuple(result.shape) or len(result) != 3:
             break  # the size of what it gives is not known beforehand
         once.append(transform)
-        image = result
     rest = list(transforms[len(once) :])
     if not once and rest and isinstance(rest[0], RegionTransform):
         once = [Shrink(_shorter_side(rest[0]))]

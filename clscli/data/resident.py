@@ -15,7 +15,7 @@ from torch import Tensor
 from clscli.data.decode import UnreadableImageError
 from clscli.data.loader import Batch, auto_workers
 from clscli.data.order import BatchOrder, Part
-from clscli.data.pipeline import is_random, noise, output_shape
+from clscli.data.pipeline import fixed_beginning, output_shape
 from clscli.data.prefetch import prefetch
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
@@ -46,17 +46,15 @@ def divide(transforms: Sequence[Transform]) -> Divided | Transform:
     That is one which draws, or comes after one that draws, and cannot do batches.
     """
     first = next((i for i, t in enumerate(transforms) if isinstance(t, BatchedTransform)), len(transforms))
-    image = noise()
-    for transform in transforms[:first]:
-        if is_random(transform, image):
-            return transform
-        image = transform(image.clone())
+    once = [transform for transform, _, _ in fixed_beginning(transforms[:first])]
+    if len(once) < first:
+        return transforms[len(once)]
     batched: list[BatchedTransform] = []
     for transform in transforms[first:]:
         if not isinstance(transform, BatchedTransform):
             return transform
         batched.append(transform)
-    return Divided(list(transforms[:first]), batched)
+    return Divided(once, batched)
 
 
 def hindrance(
