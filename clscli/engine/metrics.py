@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,8 +27,38 @@ class ClassMetrics:
     support: int
 
 
+class _PerClass(Protocol):
+    @property
+    def per_class(self) -> Sequence[Any]: ...
+
+
+def macro_mean(per_class: Sequence[Any], name: str) -> float:
+    """Return the mean of one of the classes' numbers over those that occur."""
+    values = [getattr(c, name) for c in per_class if c.support]
+    return sum(values) / len(values) if values else 0.0
+
+
+class MacroMeans:
+    """The means over the classes that occur, for an evaluation that has `per_class`."""
+
+    @property
+    def macro_precision(self: _PerClass) -> float:
+        """The mean of the precision over the classes that occur."""
+        return macro_mean(self.per_class, "precision")
+
+    @property
+    def macro_recall(self: _PerClass) -> float:
+        """The mean of the recall over the classes that occur."""
+        return macro_mean(self.per_class, "recall")
+
+    @property
+    def macro_f1(self: _PerClass) -> float:
+        """The mean of F1 over the classes that occur."""
+        return macro_mean(self.per_class, "f1")
+
+
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(MacroMeans):
     """The result of an evaluation; fractions, not percent."""
 
     samples: int
@@ -55,28 +87,9 @@ class Evaluation:
         return [ClassMetrics(name, p, r, f, int(n)) for name, p, r, f, n in columns]
 
     @property
-    def macro_precision(self) -> float:
-        """The mean of the precision over the classes that occur."""
-        return self._macro("precision")
-
-    @property
-    def macro_recall(self) -> float:
-        """The mean of the recall over the classes that occur."""
-        return self._macro("recall")
-
-    @property
-    def macro_f1(self) -> float:
-        """The mean of F1 over the classes that occur."""
-        return self._macro("f1")
-
-    @property
     def balanced_accuracy(self) -> float:
         """The mean recall of the classes that occur: top-1 as if all classes were equally frequent."""
         return self.macro_recall
-
-    def _macro(self, name: str) -> float:
-        values = [getattr(c, name) for c in self.per_class if c.support]
-        return sum(values) / len(values) if values else 0.0
 
     def summary(self) -> dict[str, float]:
         """Return the numbers that a training log keeps."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from clscli.engine.distributed import ALONE, World
-from clscli.engine.metrics import Evaluation, divide
+from clscli.engine.metrics import Evaluation, MacroMeans, divide, macro_mean
 
 # A sigmoid of one half: as likely as not.
 THRESHOLD = 0.5
@@ -31,7 +30,7 @@ class LabelMetrics:
 
 
 @dataclass(frozen=True)
-class MultiLabelEvaluation:
+class MultiLabelEvaluation(MacroMeans):
     """The result of an evaluation with several labels a picture; fractions, not percent.
 
     Average precision is of the ranking by score. All others are of the labels that are given to a picture: those
@@ -55,25 +54,7 @@ class MultiLabelEvaluation:
     @property
     def map(self) -> float:
         """The mean of the average precision over the classes that occur."""
-        return self._macro("average_precision")
-
-    @property
-    def macro_precision(self) -> float:
-        """The mean of the precision over the classes that occur."""
-        return self._macro("precision")
-
-    @property
-    def macro_recall(self) -> float:
-        """The mean of the recall over the classes that occur."""
-        return self._macro("recall")
-
-    @property
-    def macro_f1(self) -> float:
-        """The mean of F1 over the classes that occur."""
-        return self._macro("f1")
-
-    def _macro(self, name: str) -> float:
-        return fmean([getattr(c, name) for c in self.per_class if c.support] or [0.0])
+        return macro_mean(self.per_class, "average_precision")
 
     def summary(self) -> dict[str, float]:
         """Return the numbers that a training log keeps."""
