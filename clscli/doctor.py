@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import platform
 import shutil
 import subprocess
@@ -20,9 +19,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from clscli import __version__
 from clscli.abilities import try_ability
 from clscli.cache import cache_directory
-from clscli.engine.free_memory import available_memory
 from clscli.errors import describe
 from clscli.health import state_of
+from clscli.machine import available_cores, available_memory
 from clscli.plugins import CORE, find_components, find_hidden, find_strays
 from clscli.reports.text import list_some
 
@@ -122,8 +121,7 @@ def _installed(name: str) -> Finding:
 
 
 def _cpu() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = f"{available_memory() / _GB:.1f} GB of memory to use"
+    cores, memory = available_cores(), f"{available_memory() / _GB:.1f} GB of memory to use"
     return Finding("cpu", "ok", f"{cores} core{'s' * (cores > 1)}, {memory}")
 
 

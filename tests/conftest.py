@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from fake_packages import FakePackages
 from PIL import Image, ImageDraw
 
 from clscli import train
@@ -109,6 +110,14 @@ def trained(pictures, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "run"
     train(tiny_spec(pictures) | {"train": {"epochs": 6, "precision": "float32"}}, out=out, device="cpu")
     return out
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Packages to install as far as metadata can tell; none are installed at first."""
+    fake = FakePackages(tmp_path / "installed", monkeypatch)
+    yield fake
+    fake.forget()
 
 
 class Command(NamedTuple):

@@ -18,6 +18,7 @@ class FakePackages:
         self.root = root
         self.monkeypatch = monkeypatch
         self.num_installed = 0
+        self.modules: set[str] = set()
 
     def install(
         self,
@@ -41,9 +42,16 @@ class FakePackages:
         for module, source in (modules or {}).items():
             (site / f"{module}.py").write_text(source, encoding="utf-8")
             self.monkeypatch.delitem(sys.modules, module, raising=False)
+            self.modules.add(module)
         self.monkeypatch.syspath_prepend(site)
         plugins.clear_cache()
         return site
+
+    def forget(self) -> None:
+        """Let go of what was imported from the packages, and of what was found."""
+        for module in self.modules:
+            sys.modules.pop(module, None)
+        plugins.clear_cache()
 
     @staticmethod
     def write_info(folder: Path, metadata: Sequence[str] | None, entry_points: Sequence[str]) -> None:

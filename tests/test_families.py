@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from fake_packages import FakePackages
 
 from clscli import plugins
 from clscli.cli.options import complete_name
@@ -39,13 +38,6 @@ class Family:
 
 family = Family()
 """
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    monkeypatch.undo()
-    plugins.clear_cache()
 
 
 @pytest.fixture

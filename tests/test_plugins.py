@@ -7,18 +7,11 @@ from pathlib import Path
 
 import importlib_metadata
 import pytest
-from fake_packages import FakePackages
 
 from clscli import plugins
 from clscli.cli.list import list_command
 from clscli.errors import PluginError, UnknownComponentError
 from clscli.plugins import KINDS, find_components, find_strays, incompatibility, load, near_names, resolve
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 def names(kind="backbones", dist=None):

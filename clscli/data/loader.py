@@ -6,7 +6,6 @@ So neither the number of workers nor a stop in the middle of an epoch changes wh
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from clscli.data.samplers import Sampler
 from clscli.data.split import View
 from clscli.data.transforms.contract import Transform
 from clscli.errors import DataError
+from clscli.machine import available_cores
 from clscli.seeds import augment_as, preserved
 
 
@@ -190,8 +190,7 @@ class BatchLoader:
 
 def auto_workers(processes: int = 1) -> int:
     """Choose a number of workers: the cores this process may use, with others like it, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(1, cores // processes), 8)
+    return min(max(1, available_cores() // processes), 8)
 
 
 def _start_worker(worker: int) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clscli.errors import UsageError
+from clscli.machine import keep_freed_memory
 from clscli.models.layers.outputs import Outputs
 
 
@@ -17,8 +18,16 @@ def choose_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
 
     `auto` is the first of CUDA, MPS and CPU that works. On CUDA, float32 products may use TF32 from then on,
-    in train, eval and predict alike. Raises UsageError in words for a device that is not there.
+    in train, eval and predict alike; on the CPU, the process keeps the memory of tensors for the next ones.
+    Raises UsageError in words for a device that is not there.
     """
+    device = _device(name)
+    if device.type == "cpu":
+        keep_freed_memory()
+    return device
+
+
+def _device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return _cuda(None)

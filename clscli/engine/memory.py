@@ -13,10 +13,10 @@ import torch
 from clscli.data.pipeline import output_shape
 from clscli.engine.distributed import ALONE, World
 from clscli.engine.execution import known_execution
-from clscli.engine.free_memory import available_memory
 from clscli.engine.prepare import Plan
 from clscli.engine.session import Session
 from clscli.engine.trial import Trial
+from clscli.machine import available_memory
 
 log = logging.getLogger("clscli")
 

@@ -26,9 +26,9 @@ from clscli.data.pixel_cache import PixelCache, Slots
 from clscli.data.prefix import Halves, divide, sizes_after
 from clscli.data.split import View
 from clscli.engine.distributed import World
-from clscli.engine.free_memory import available_memory
 from clscli.engine.prepare import Plan
 from clscli.errors import SpecError
+from clscli.machine import available_memory
 
 log = logging.getLogger("clscli")
 

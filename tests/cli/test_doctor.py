@@ -8,21 +8,14 @@ import types
 import importlib_metadata
 import pytest
 import torch
-from fake_packages import FakePackages
 
-from clscli import __version__, abilities, doctor, plugins
+from clscli import __version__, abilities, doctor
 from clscli.__main__ import main
 
 TINY = """
 class Tiny:
     def __init__(self, in_channels: int, *, depth: int = 3): ...
 """
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import typer
-from fake_packages import FakePackages
 
 from clscli import plugins
 from clscli.__main__ import main
@@ -28,12 +27,6 @@ def required(width: int): ...
 
 # What a spec may set of any backbone, neck or head.
 INIT = "spec (how weights are drawn: type constant, kaiming, normal, trunc_normal, uniform or xavier)"
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 @pytest.fixture

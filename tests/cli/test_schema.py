@@ -4,17 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_packages import FakePackages
 
-from clscli import plugins
 from clscli.cli import schema
 from clscli.plugins import find_components
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 @pytest.fixture(autouse=True)

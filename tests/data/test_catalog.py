@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fake_packages import FakePackages
 from PIL import Image
 
 from clscli.data.catalog import MANIFEST, open_split, open_training_data
 from clscli.data.split import View, write_manifest
 from clscli.engine.prepare import prepare
 from clscli.errors import DataError, PluginError, SpecError
-from clscli.plugins import clear_cache
 from clscli.spec import load_spec
 
 TWO = ["disc", "square"]
@@ -349,10 +347,8 @@ class Endless:
         ),
     ],
 )
-def test_a_data_set_that_is_none_breaks_its_contract(tmp_path, monkeypatch, name, problem):
-    packages = FakePackages(tmp_path / "installed", monkeypatch)
+def test_a_data_set_that_is_none_breaks_its_contract(packages, name, problem):
     packages.install("odd", {"datasets": {"odd": f"odd_sets:{name}"}}, modules={"odd_sets": ODD})
     with pytest.raises(PluginError) as caught:
         open_training_data(load_spec({"data": {"train": {"type": "odd"}}}))
     assert str(caught.value) == f"odd 1.0 (dataset 'odd') breaks its contract: {problem}"
-    clear_cache()

@@ -352,7 +352,7 @@ def test_there_are_never_more_workers_than_batches():
     loader.close()
 
 
-def test_auto_workers_are_the_cores_that_may_be_used_but_at_most_8():
-    assert 1 <= auto_workers() <= min(8, os.cpu_count() or 1)
-    if hasattr(os, "sched_getaffinity"):
-        assert auto_workers() == min(8, len(os.sched_getaffinity(0)))
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (3, 3), (64, 8)])
+def test_auto_workers_are_the_cores_that_may_be_used_but_at_most_8(monkeypatch, cores, workers):
+    monkeypatch.setattr("clscli.data.loader.available_cores", lambda: cores)
+    assert auto_workers() == workers

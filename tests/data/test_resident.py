@@ -7,10 +7,9 @@ import json
 import pytest
 import torch
 from conftest import draw_folder
-from fake_packages import FakePackages
 from PIL import Image
 
-from clscli import evaluate, plugins, resume, train
+from clscli import evaluate, resume, train
 from clscli.data.catalog import open_training_data
 from clscli.data.decode import decode
 from clscli.data.resident import ResidentLoader
@@ -188,8 +187,7 @@ class Broken:
         ("raise KeyError('no')", "Broken failed on a batch of images (3, 20, 20): KeyError: 'no'"),
     ],
 )
-def test_a_transform_whose_batches_are_none(small, tmp_path, monkeypatch, body, message):
-    packages = FakePackages(tmp_path / "installed", monkeypatch)
+def test_a_transform_whose_batches_are_none(small, packages, body, message):
     packages.install(
         "odd", {"transforms": {"broken": "odd_batched:Broken"}}, modules={"odd_batched": BROKEN.format(body)}
     )
@@ -197,4 +195,3 @@ def test_a_transform_whose_batches_are_none(small, tmp_path, monkeypatch, body, 
     with pytest.raises(PluginError) as caught:
         train(small)
     assert message in str(caught.value)
-    plugins.clear_cache()

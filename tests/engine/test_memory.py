@@ -10,10 +10,8 @@ import pytest
 import torch
 
 import clscli
-from clscli.engine import free_memory
 from clscli.engine.checkpoint import load_checkpoint
 from clscli.engine.device import Execution
-from clscli.engine.free_memory import available_memory
 from clscli.engine.memory import is_out_of_memory, largest_that_fits, settle_batch_size
 from clscli.engine.prepare import prepare
 from clscli.engine.trial import Trial
@@ -117,20 +115,6 @@ def test_bytes_per_image_counts_what_is_kept_for_the_backward_pass(tiny):
     tiny["model"]["backbone"]["base_channels"] = 8
     wider = Trial.of(prepare(load_spec(tiny)), Execution("float32", channels_last=False), CPU).bytes_per_image()
     assert 1.7 * plain < wider < 2.1 * plain  # all maps but the picture are twice as large
-
-
-def test_memory_of_the_machine_and_of_its_container(tmp_path, monkeypatch):
-    assert 1 << 20 < available_memory() < 1 << 50
-    for name, text in {
-        "memory.max": "1000000",
-        "memory.current": "700000",
-        "memory.stat": "anon 1\ninactive_file 200000\n",
-    }.items():
-        (tmp_path / name).write_text(text)
-    assert free_memory._free_of_container(tmp_path) == 500_000
-    (tmp_path / "memory.max").write_text("max")
-    assert free_memory._free_of_container(tmp_path) is None
-    assert free_memory._free_of_container(tmp_path / "none") is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from fake_packages import FakePackages
 
 from clscli import plugins
 from clscli.engine.checkpoint import load_checkpoint
@@ -20,13 +19,6 @@ from clscli.models.heads.linear import Linear as Head
 def loss(): return lambda logits, target: logits.sum()
 """
 TRAINED = "(trained with clscli 0.0.1, fastlosses 1.0, fastnets 1.0, torch 1.0)"
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    monkeypatch.undo()
-    plugins.clear_cache()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from importlib import resources
 
 import pytest
 import torch
-from fake_packages import FakePackages
 from torchvision import models
 
 from clscli import plugins
@@ -43,9 +42,8 @@ def ours(name):
 
 
 @pytest.fixture
-def fastnets(tmp_path, monkeypatch):
+def fastnets(packages, monkeypatch):
     """Install a package `fastnets` with a backbone `tiny` and a data file of this text; gives the component."""
-    packages = FakePackages(tmp_path / "installed", monkeypatch)
 
     def install(text, value="fastnets.vit:Tiny"):
         site = packages.install("fastnets", {"backbones": {"tiny": value}}, version="0.3")
@@ -63,8 +61,6 @@ def fastnets(tmp_path, monkeypatch):
 
     yield install
     read_cached.cache_clear()
-    monkeypatch.undo()
-    plugins.clear_cache()
 
 
 def test_torchvision_s_weights_of_a_backbone_of_ours():

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fake_packages import FakePackages
 
-from clscli import plugins
 from clscli.errors import PluginError
 from clscli.spec import load_spec, render_spec
 
@@ -39,16 +37,13 @@ class Wrong(Twice):
 
 
 @pytest.fixture(autouse=True)
-def nets(tmp_path, monkeypatch):
-    packages = FakePackages(tmp_path / "installed", monkeypatch)
+def _nets(packages):
     packages.install(
         "fastnets",
         {"backbones": {"twice": "nets:Twice", "lost": "nets:Lost", "wrong": "nets:Wrong"}},
         requires=["clscli"],
         modules={"nets": NETS},
     )
-    yield
-    plugins.clear_cache()
 
 
 def load(backbone, **tables):

@@ -6,21 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fake_packages import FakePackages
 
-from clscli import plugins
 from clscli.errors import ClscliError, PluginError, SpecError
 from clscli.spec import check_structure, load_spec, read_draft, resolve
 from clscli.spec.schema import PREDICTING, TrainTable
 
 DATA = '[data]\nroot = "p"\n'
 TABLES = "seed, data, transforms, model, optimizer, scheduler, train, hooks, extends, unset"
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 def problems(text, check=load_spec, **options):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_packages import FakePackages
 
-from clscli import plugins
 from clscli.engine.checkpoint import Checkpoint, component_versions
 from clscli.errors import CheckpointError, PluginError, SpecError
 from clscli.plugins import KINDS, find_components, load
@@ -47,20 +45,18 @@ def for_hooks(*, dataset: Dataset) -> None: ...
 
 
 @pytest.fixture
-def packages(tmp_path, monkeypatch):
-    fake = FakePackages(tmp_path / "installed", monkeypatch)
+def packages(packages):
     names = {"pair": "Pair", "leaf": "Leaf", "always": "Always", "table": "in_a_table"}
     entries = {name: f"plugin_within:{value}" for name, value in names.items()}
     hooks = {"collect": "plugin_within:for_hooks"}
     transforms = {"listed": "plugin_within:in_a_list_of_tables"}
-    fake.install(
+    packages.install(
         "other",
         {"datasets": entries, "hooks": hooks, "transforms": transforms},
         version="2.0",
         modules={"plugin_within": PLUGIN},
     )
-    yield fake
-    plugins.clear_cache()
+    return packages
 
 
 def problems(text, check=load_spec, **options):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from fake_packages import FakePackages
 
 import clscli
 from clscli import plugins
@@ -54,12 +53,6 @@ def checker(document):
 
 def paths(found):
     return [path for path, _ in found]
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    plugins.clear_cache()
 
 
 def written(kind, table):

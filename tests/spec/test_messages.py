@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fake_packages import FakePackages
 
 from clscli import __version__, families, faults, plugins, signature, unknown_names
 from clscli.errors import SpecError
@@ -241,13 +240,6 @@ odd_friends.companions = lambda parameters: {"head": {"type": "linaer"}}
 def choosy(in_channels: int): raise ValueError("it is too late")
 def rude(in_channels: int): raise RuntimeError("no\\n way")
 """
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch):
-    yield FakePackages(tmp_path / "installed", monkeypatch)
-    monkeypatch.undo()
-    plugins.clear_cache()
 
 
 @pytest.fixture
