@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -21,10 +21,12 @@ from torch import Tensor
 
 from clscli.data import remote
 from clscli.data.canonical import to_rgb, upright, upright_size
+from clscli.data.jpeg import plain_jpeg
 from clscli.locations import is_url
 
 # A path, a URL that fsspec knows, an encoded picture, a Pillow image, or pixels `uint8 (3 or 1, H, W)`.
 Source = str | Path | bytes | Image.Image | Tensor
+Kept = TypeVar("Kept")
 
 
 class UnreadableImageError(Exception):
@@ -102,7 +104,10 @@ def decode(source: Source) -> Tensor:
     with reading():
         if isinstance(source, Tensor):
             return with_three_channels(source)
-        with opened(source) as image:
+        file = fetched(source)
+        if (jpeg := plain_jpeg(file)) and (pixels := jpeg.decode()) is not None:
+            return pixels
+        with opened(file) as image:
             image.load()
         return pixels_of(to_rgb(upright(image)))
 
@@ -142,12 +147,8 @@ class Encoded(NamedTuple):
 def read_encoded(source: str | Path | bytes) -> Encoded:
     """Read a picture's file without decoding it. Raises UnreadableImageError with the reason."""
     with reading():
-        if isinstance(source, bytes):
-            content = source
-        elif isinstance(source, str) and is_url(source):
-            content = remote.read_bytes(source)
-        else:
-            content = Path(source).read_bytes()
+        file = fetched(source)
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
         with opened(content) as image:
             return Encoded(content, image.format or "unknown", image.mode)
 
@@ -160,15 +161,19 @@ def _tail(source: str | Path | bytes) -> bytes:
         return file.read()
 
 
+def fetched(source: Kept) -> Kept | bytes:
+    """Download what a URL points to; anything else stays as it is."""
+    return remote.read_bytes(source) if isinstance(source, str) and is_url(source) else source
+
+
 @contextmanager
 def opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
     """Open a picture without decoding it; it can be used on after `load`."""
     if isinstance(source, Image.Image):
         yield source.copy()
         return
-    if isinstance(source, str) and is_url(source):
-        source = remote.read_bytes(source)
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    file = fetched(source)
+    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
         yield image
 
 

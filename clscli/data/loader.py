@@ -9,14 +9,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
 from clscli.data.decode import UnreadableImageError
+from clscli.data.handover import Handover, Place
 from clscli.data.order import BatchOrder, Draw
+from clscli.data.pipeline import output_shape
 from clscli.data.pixel_cache import PixelCache
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
@@ -25,6 +29,8 @@ from clscli.data.transforms.contract import Transform
 from clscli.errors import DataError
 from clscli.machine import available_cores
 from clscli.seeds import augment_as, preserved
+
+_AHEAD = 2  # batches that each worker reads ahead
 
 
 class Batch(NamedTuple):
@@ -87,17 +93,30 @@ class Reader:
         return self.cache.finish(pixels)
 
 
-def collate(items: list[_Item]) -> Batch:
-    """Stack samples into one batch, in shared memory when called in a worker."""
+class _Sent(NamedTuple):
+    """A Batch on its way from a worker: its images are in a place that both know, the rest is small."""
+
+    images: Place
+    targets: npt.NDArray[Any]
+    indices: npt.NDArray[Any]
+    unreadable: list[tuple[int, str]]
+
+
+def collate(items: list[_Item], handover: Handover | None = None) -> Batch | _Sent:
+    """Stack samples into one batch; where they fit, in the places of a worker's handover."""
     good = [item for item in items if item.image is not None]
     bad = [(item.index, item.reason) for item in items if item.image is None]
-    shapes = sorted({tuple(item.image.shape) for item in good if item.image is not None})
+    images = [item.image for item in good if item.image is not None]
+    shapes = sorted({tuple(image.shape) for image in images})
     if len(shapes) > 1:
         # An empty batch with the reason travels better than an exception; the trainer raises it.
         return Batch(torch.empty(0), torch.empty(0), torch.empty(0), [(-1, f"{shapes[0]} and {shapes[1]}")])
-    images = stack([item.image for item in good if item.image is not None])
     targets = torch.stack([item.target for item in good]) if good else torch.empty(0, dtype=torch.int64)
-    return Batch(images, targets, torch.tensor([item.index for item in good], dtype=torch.int64), bad)
+    indices = torch.tensor([item.index for item in good], dtype=torch.int64)
+    place = handover.put(images) if handover is not None else None
+    if place is None:
+        return Batch(stack(images), targets, indices, bad)
+    return _Sent(place, targets.numpy(), indices.numpy(), bad)
 
 
 def stack(images: Sequence[Tensor]) -> Tensor:
@@ -151,11 +170,17 @@ class BatchLoader:
         self.order = BatchOrder(len(view), batch_size, seed, sampler, rank=rank, processes=processes)
         workers = auto_workers() if num_workers == "auto" else num_workers
         workers = min(workers, len(self.order))
+        # What is to be pinned goes DataLoader's way, which pins it in a thread.
+        self._handover: Handover | None = None
+        if workers and not pin_memory:
+            own = -(-batch_size // processes)
+            self._handover = Handover(output_shape(transforms, view), own, workers, _AHEAD)
         self._loader: DataLoader[Any] = DataLoader(
             Reader(view, transforms, seed, scaled_decode, cache),  # type: ignore[arg-type]  # indexed by Draw, not by int
             batch_sampler=self.order,
-            collate_fn=collate,
+            collate_fn=partial(collate, handover=self._handover),
             num_workers=workers,
+            prefetch_factor=_AHEAD if workers else None,
             worker_init_fn=_start_worker,
             persistent_workers=workers > 0,
             pin_memory=pin_memory,
@@ -171,13 +196,21 @@ class BatchLoader:
         Raises DataError when the transforms leave images of different sizes.
         """
         self.order.epoch, self.order.start = epoch, start
-        for batch in self._loader:
+        for found in self._loader:
+            batch = self._received(found)
             if batch.unreadable and batch.unreadable[0][0] < 0:
                 raise DataError(
                     f"images of one batch differ in size: {batch.unreadable[0][1]} "
                     "-- let the transforms end with a fixed size, such as resize and center_crop"
                 )
             yield batch
+
+    def _received(self, found: Batch | _Sent) -> Batch:
+        if isinstance(found, Batch):
+            return found
+        assert self._handover is not None
+        images = self._handover.take(found.images)
+        return Batch(images, torch.from_numpy(found.targets), torch.from_numpy(found.indices), found.unreadable)
 
     def close(self) -> None:
         """Stop the worker processes and give back memory now instead of when Python gets to it."""

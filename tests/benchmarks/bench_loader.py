@@ -7,8 +7,8 @@
 
 All read the same JPEGs, the photos below a folder brought to one size and repeated, crop and flip them at random,
 and give normalised float batches of 224 x 224 on the CPU. The resize is antialiased but for mmpretrain, whose
-OpenCV one cannot be. Epochs take turns, so that other work on the machine slows all alike, and the fastest epoch
-of each counts; the first one, which starts the workers and fills the caches, does not.
+OpenCV one cannot be. Each has a process of its own and they take turns, epoch by epoch; the fastest one counts,
+but never the first, which starts the workers and fills the caches.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from turns import report, take_turns
 
+from clscli.engine.device import choose_device
 from clscli.engine.distributed import ALONE
 from clscli.engine.loaders import open_loaders
 from clscli.engine.prepare import prepare
@@ -50,7 +51,7 @@ def clscli(root: Path, *, scaled: bool = True, cache: str = "none") -> Epochs:
             "transforms": {"train": [crop, {"type": "random_horizontal_flip"}]},
         }
     )
-    loader, other = open_loaders(prepare(spec), torch.device("cpu"), ALONE, None)
+    loader, other = open_loaders(prepare(spec), choose_device("cpu"), ALONE, None)
     atexit.register(loader.close)
     atexit.register(other.close)
     normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
@@ -147,12 +148,16 @@ def bring_to_size(photos: Path, root: Path, size: tuple[int, int], pictures: int
         original.with_name(f"{number:05}.jpg").hardlink_to(original)
 
 
-def seconds_of(epoch: Iterator[Tensor]) -> float:
-    """Read an epoch; return how long that took."""
-    started = time.perf_counter()
-    for images in epoch:
-        assert (images.dtype, images.shape[1:]) == (torch.float32, (3, 224, 224))
-    return time.perf_counter() - started
+def turn_of(name: str, root: Path) -> Callable[[], None]:
+    """Make a loader; return what reads an epoch of it."""
+    torch.set_num_threads(1)  # for all: the workers need the cores, and clscli's training would choose so as well
+    epochs = LOADERS[name](root)
+
+    def read() -> None:
+        for images in epochs():
+            assert (images.dtype, images.shape[1:]) == (torch.float32, (3, 224, 224))
+
+    return read
 
 
 def main() -> None:
@@ -166,16 +171,8 @@ def main() -> None:
     width, height = map(int, arguments.size.split("x"))
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
         bring_to_size(arguments.photos, Path(folder), (width, height), arguments.pictures)
-        epochs = {name: LOADERS[name](Path(folder)) for name in arguments.loaders}
-        times: dict[str, list[float]] = {name: [] for name in epochs}
-        for _ in range(arguments.rounds + 1):
-            for name, epoch in epochs.items():
-                times[name].append(seconds_of(epoch()))
-    fastest = {name: min(seconds[1:]) for name, seconds in times.items()}
-    first = arguments.loaders[0]
-    for name, seconds in fastest.items():
-        speed, ratio = arguments.pictures / seconds, seconds / fastest[first]
-        print(f"{name:14} {speed:7.0f} images/s   {first} is {ratio:.2f} x as fast")
+        contenders = {name: partial(turn_of, name, Path(folder)) for name in arguments.loaders}
+        report(take_turns(contenders, arguments.rounds), arguments.pictures)
 
 
 if __name__ == "__main__":

@@ -5,20 +5,21 @@
 
 Both read the same JPEGs, the photos below a folder brought to one size and repeated, resize and crop them to
 224 x 224, and name the five most probable of 1,000 classes by a MobileNetV3-small with random weights, on the CPU.
-timm's loop is that of its `inference.py`: a loader with two workers, batches of 64. They take turns, so that other
-work on the machine slows both alike, and the fastest turn of each counts.
+timm's loop is that of its `inference.py`: a loader with two workers, batches of 64. Each has a process of its own
+and they take turns; the fastest one counts, but never the first, which starts the workers.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from bench_loader import BATCH, WORKERS, bring_to_size
+from turns import report, take_turns
 
 from clscli import load
 from clscli.engine.checkpoint import checkpoint_data, save_checkpoint
@@ -75,17 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-predict-") as folder:
         root = Path(folder) / "photos"
         bring_to_size(arguments.photos, root, (width, height), arguments.pictures)
-        runs = {"clscli": clscli(root, Path(folder)), "timm": timm(root, Path(folder))}
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(arguments.rounds + 1):
-            for name, run in runs.items():
-                started = time.perf_counter()
-                assert run() == arguments.pictures
-                times[name].append(time.perf_counter() - started)
-    fastest = {name: min(seconds[1:]) for name, seconds in times.items()}  # the first turn starts the workers
-    for name, seconds in fastest.items():
-        ratio = seconds / fastest["clscli"]
-        print(f"{name:8} {arguments.pictures / seconds:6.0f} images/s   clscli is {ratio:.2f} x as fast")
+        contenders = {run.__name__: partial(run, root, Path(folder)) for run in (clscli, timm)}
+        report(take_turns(contenders, arguments.rounds), arguments.pictures)
 
 
 if __name__ == "__main__":
