@@ -55,6 +55,7 @@ def examine() -> Iterator[Finding]:
     yield torchvision
     for name in _LIBRARIES:
         yield _installed(name)
+    yield _jpeg_decoder()
     yield _cpu()
     yield from _shared_memory()
     accelerators = _accelerators() if torch.status == "ok" else []
@@ -118,6 +119,17 @@ def _installed(name: str) -> Finding:
         return Finding(name, "ok", importlib_metadata.version(name))
     except importlib_metadata.PackageNotFoundError:
         return Finding(name, "problem", f"is not installed -- pip install {name}")
+
+
+def _jpeg_decoder() -> Finding:
+    """See whether the faster of two decoders is there."""
+    finding = _installed("simplejpeg")
+    if finding.status == "ok":
+        return finding
+    advice = "pip install 'clscli[simplejpeg]'"
+    return Finding(
+        finding.topic, "note", f"is not installed, Pillow decodes JPEGs, which takes longer -- {advice}"
+    )
 
 
 def _cpu() -> Finding:

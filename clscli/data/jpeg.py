@@ -19,6 +19,7 @@ from torch import Tensor
 
 from clscli.data.canonical import orientation_of
 
+_EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
 _MAGIC = b"\xff\xd8\xff"
 _COLORSPACES = ("YCbCr", "Gray", "RGB")
 _APP1, _START_OF_SCAN = 0xE1, 0xDA  # markers: of Exif and XMP metadata, and of what comes after all of them
@@ -42,7 +43,10 @@ class PlainJpeg(NamedTuple):
 
 
 def plain_jpeg(source: object) -> PlainJpeg | None:
-    """Read a JPEG's file and header, if the source is a path or bytes of a plain one and simplejpeg is there."""
+    """Read a JPEG's file and header, if the source is a path or bytes of a plain one and simplejpeg is there.
+
+    Raises OSError for a path that cannot be read.
+    """
     library = _simplejpeg()
     if library is None or not isinstance(source, str | Path | bytes):
         return None
@@ -60,10 +64,11 @@ def plain_jpeg(source: object) -> PlainJpeg | None:
 
 
 def _read_jpeg(path: str | Path) -> bytes:
-    """Read a file if it is a JPEG; of any other, which may be a huge one, the beginning."""
-    with open(path, "rb") as file:  # noqa: PTH123  # a Path made of each text takes as long as the rest
-        magic = file.read(len(_MAGIC))
-        return magic + file.read() if magic == _MAGIC else magic
+    """Read a file that is named as JPEGs are; of others, which may be huge, nothing."""
+    if not str(path).lower().endswith(_EXTENSIONS):
+        return b""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # a Path of each text would take as long again
+        return file.read()
 
 
 def _lies(content: bytes) -> bool:

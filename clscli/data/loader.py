@@ -20,7 +20,6 @@ from torch.utils.data import DataLoader, default_collate
 from clscli.data.decode import UnreadableImageError
 from clscli.data.handover import Handover, Place
 from clscli.data.order import BatchOrder, Draw
-from clscli.data.pipeline import output_shape
 from clscli.data.pixel_cache import PixelCache
 from clscli.data.read import read
 from clscli.data.samplers import Sampler
@@ -148,7 +147,10 @@ class Loader(Protocol):
 
 
 class BatchLoader:
-    """Give the batches of an epoch from a view, read ahead by worker processes that live as long as this."""
+    """Give the batches of an epoch from a view, read ahead by worker processes that live as long as this.
+
+    `image_shape`, what the transforms make of most pictures, lets workers hand over batches in memory that stays.
+    """
 
     def __init__(
         self,
@@ -159,6 +161,7 @@ class BatchLoader:
         seed: int,
         sampler: Sampler | None = None,
         num_workers: int | Literal["auto"],
+        image_shape: tuple[int, int, int] | None = None,
         scaled_decode: bool = True,
         cache: PixelCache | None = None,
         pin_memory: bool = False,
@@ -170,11 +173,11 @@ class BatchLoader:
         self.order = BatchOrder(len(view), batch_size, seed, sampler, rank=rank, processes=processes)
         workers = auto_workers() if num_workers == "auto" else num_workers
         workers = min(workers, len(self.order))
-        # What is to be pinned goes DataLoader's way, which pins it in a thread.
         self._handover: Handover | None = None
-        if workers and not pin_memory:
-            own = -(-batch_size // processes)
-            self._handover = Handover(output_shape(transforms, view), own, workers, _AHEAD)
+        if (
+            workers and image_shape is not None and not pin_memory
+        ):  # else DataLoader hands over, and pins in a thread
+            self._handover = Handover(image_shape, -(-batch_size // processes), workers, _AHEAD)
         self._loader: DataLoader[Any] = DataLoader(
             Reader(view, transforms, seed, scaled_decode, cache),  # type: ignore[arg-type]  # indexed by Draw, not by int
             batch_sampler=self.order,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clscli.data.decode import UnreadableImageError
 from clscli.data.read import apply, read
-from clscli.data.region import RegionTransform, take
+from clscli.data.region import RegionTransform, take, takes_region
 from clscli.data.split import View
 from clscli.data.transforms.contract import Transform
 from clscli.errors import PluginError, describe
@@ -52,7 +52,7 @@ def build_transforms(spec: ResolvedSpec, split: str) -> list[Transform]:
                 bound.path,
                 f"{bound.label} is random -- in evaluation every picture must look the same every time",
             )
-        if isinstance(transform, RegionTransform) and not _keeps_its_word(transform, image, result):
+        if takes_region(transform) and not _keeps_its_word(transform, image, result):
             raise PluginError(
                 f"{bound.component} breaks its contract: its region differs from what calling it returns"
             )

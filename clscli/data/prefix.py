@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from clscli.data.pipeline import fixed_beginning
-from clscli.data.region import Region, RegionTransform, take
+from clscli.data.region import Region, RegionTransform, take, takes_region
 from clscli.data.transforms.contract import Transform
 from clscli.seeds import seeded
 
@@ -59,7 +59,7 @@ def divide(transforms: Sequence[Transform]) -> Halves:
             break  # the size of what it gives is not known beforehand
         once.append(transform)
     rest = list(transforms[len(once) :])
-    if not once and rest and isinstance(rest[0], RegionTransform):
+    if not once and rest and takes_region(rest[0]):
         once = [Shrink(_shorter_side(rest[0]))]
     return Halves(once, rest)
 
@@ -92,7 +92,7 @@ def sizes_after(once: Sequence[Transform], sizes: Tensor) -> Tensor:
 def _shape_after(transform: Transform, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """Find out what shape a transform gives without computing any pixel; None if that cannot be."""
     try:
-        if isinstance(transform, RegionTransform):
+        if takes_region(transform):
             region = transform.region(*shape[1:])
             return shape[0], region.out_height, region.out_width
         channels, height, width = transform(torch.empty(shape, dtype=torch.uint8, device="meta")).shape

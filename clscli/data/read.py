@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 from torch import Tensor
 
 from clscli.data.decode import Source, UnreadableImageError, decode
-from clscli.data.region import Region, RegionTransform, take
+from clscli.data.region import Region, take, takes_region
 from clscli.data.scaled import decode_region
 from clscli.data.transforms.contract import Transform
 from clscli.errors import describe
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def read(source: Source, transforms: Sequence[Transform], *, scaled_decode: bool) -> Tensor:
@@ -20,12 +23,11 @@ def read(source: Source, transforms: Sequence[Transform], *, scaled_decode: bool
     A first transform that is a RegionTransform is done by the decoder. Raises UnreadableImageError.
     """
     first = transforms[0] if transforms else None
-    if not isinstance(first, RegionTransform):
+    if not takes_region(first):
         return apply(transforms, decode(source))
 
     def choose(height: int, width: int) -> Region:
-        with _blamed_on(first):
-            return first.region(height, width)
+        return _of(first, first.region, height, width)
 
     return apply(transforms[1:], decode_region(source, choose, scaled=scaled_decode))
 
@@ -36,8 +38,7 @@ def apply(transforms: Sequence[Transform], image: Tensor) -> Tensor:
     Raises UnreadableImageError when a transform fails: some do on small pictures only, or on odd ones.
     """
     for transform in transforms:
-        with _blamed_on(transform):
-            image = transform(image)
+        image = _of(transform, transform, image)
     return image
 
 
@@ -47,19 +48,18 @@ def apply_to_shared(transforms: Sequence[Transform], pixels: Tensor) -> Tensor:
     What comes back may still be a view of them.
     """
     image = pixels
-    if transforms and isinstance(first := transforms[0], RegionTransform):
-        with _blamed_on(first):
-            image = take(pixels, first.region(pixels.shape[1], pixels.shape[2]))
+    if transforms and takes_region(first := transforms[0]):
+        image = take(pixels, _of(first, first.region, pixels.shape[1], pixels.shape[2]))
         transforms = transforms[1:]
     if transforms and image.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr():
         image = image.clone()
     return apply(transforms, image)
 
 
-@contextmanager
-def _blamed_on(transform: Transform) -> Iterator[None]:
+def _of(transform: object, step: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+    """Do a step of a transform; if it fails, the transform is named, and the picture cannot be read."""
     try:
-        yield
+        return step(*args, **kwargs)
     except Exception as error:
         name = type(transform).__name__
         raise UnreadableImageError(f"{name} failed on it: {describe(error)}") from error

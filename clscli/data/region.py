@@ -8,7 +8,8 @@ offers for a fraction of the work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from functools import cache
+from typing import Literal, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,6 +50,16 @@ class RegionTransform(Protocol):
         ...
 
     def __call__(self, image: Tensor, /) -> Tensor: ...
+
+
+def takes_region(transform: object) -> TypeGuard[RegionTransform]:
+    """Tell whether a transform is a RegionTransform; `isinstance` would go through the protocol each time."""
+    return _is_region_transform(type(transform))  # type: ignore[arg-type]  # mypy takes no class for hashable
+
+
+@cache
+def _is_region_transform(kind: type) -> bool:
+    return issubclass(kind, RegionTransform)
 
 
 def take(image: Tensor, region: Region) -> Tensor:

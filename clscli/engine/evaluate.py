@@ -56,6 +56,7 @@ def evaluate(
         batch_size=spec.spec.data.images_per_batch,
         seed=spec.spec.seed,
         num_workers=spec.spec.data.num_workers,
+        image_shape=checkpoint.image_shape,
         scaled_decode=spec.spec.data.scaled_decode,
         pin_memory=chosen.type == "cuda",
     )

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from clscli.data.loader import BatchLoader, Loader, auto_workers
+from clscli.data.pipeline import output_shape
 from clscli.data.resident import ResidentLoader, hindrance
 from clscli.engine.distributed import World
 from clscli.engine.pixel_caches import open_caches
@@ -63,6 +64,7 @@ def open_loaders(plan: Plan, device: torch.device, world: World, batch_size: int
             seed=spec.seed,
             sampler=sampler,
             num_workers=workers,
+            image_shape=output_shape(transforms, view) if is_training else plan.blueprint.image_shape,
             scaled_decode=spec.data.scaled_decode,
             cache=caches.get(split),
             pin_memory=device.type == "cuda",

@@ -108,14 +108,19 @@ def test_what_is_not_installed(clscli, monkeypatch):
     real = importlib_metadata.version
 
     def version(name):
-        if name == "pydantic":
+        if name in ("pydantic", "simplejpeg"):
             raise importlib_metadata.PackageNotFoundError(name)
         return real(name)
 
     monkeypatch.setattr(importlib_metadata, "version", version)
     code, out, _ = clscli("doctor", "--json")
     assert code == 1
-    assert findings(out)["pydantic"] == ("problem", "is not installed -- pip install pydantic")
+    found = findings(out)
+    assert found["pydantic"] == ("problem", "is not installed -- pip install pydantic")
+    assert found["simplejpeg"] == (
+        "note",
+        "is not installed, Pillow decodes JPEGs, which takes longer -- pip install 'clscli[simplejpeg]'",
+    )
 
 
 def test_plugins_whole_broken_and_badly_named(clscli, packages):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from clscli.data.catalog import open_training_data
 from clscli.data.loader import BatchLoader, Reader, auto_workers, collate
@@ -275,12 +274,15 @@ def test_processes_that_inherit_nothing_read_the_same(pictures):
     """As on macOS and Windows, where workers are no copies of the trainer: a folder, the default transforms."""
     spec = load_spec({"data": {"root": str(pictures)}})
     view, transforms = open_training_data(spec).train, build_transforms(spec, "train")
-    reader = Reader(view, transforms, 0)
-    order = BatchOrder(len(view), 12, 0, shuffled())
-    spawned = DataLoader(
-        reader, batch_sampler=order, collate_fn=collate, num_workers=1, multiprocessing_context="spawn"
-    )
-    expected = [collate([reader[draw] for draw in batch]) for batch in order]
+    expected = list(BatchLoader(view, transforms, batch_size=12, seed=0, num_workers=0).epoch(0))
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        loader = BatchLoader(view, transforms, batch_size=12, seed=0, num_workers=1, image_shape=(3, 224, 224))
+        spawned = list(loader.epoch(0))
+        loader.close()
+    finally:
+        multiprocessing.set_start_method(before, force=True)
     for batch, same in zip(spawned, expected, strict=True):
         assert batch.images.shape[1:] == (3, 224, 224)
         assert torch.equal(batch.images, same.images)
