@@ -122,6 +122,17 @@ class Predictor:
         except UnreadableImageError as error:
             return name, str(error)
 
+    def _logits(self, images: Tensor) -> Tensor:
+        try:
+            return self.model.predict(to_device(images, self.device)).float()
+        except Exception as error:
+            from clscli.engine.culprit import blame  # only now: it imports all that trains
+
+            explained = blame(error, self.spec, "in a prediction")
+            if explained is None:
+                raise
+            raise explained from error
+
     @torch.inference_mode()
     def _predict_batch(
         self, items: list[tuple[str, Tensor | str]], topk: int, least: float
@@ -129,7 +140,7 @@ class Predictor:
         images = [image for _, image in items if isinstance(image, Tensor)]
         rows: Iterator[tuple[list[float], list[int]]] = iter(())
         if images:
-            logits = self.model.predict(to_device(stack(images), self.device)).float()
+            logits = self._logits(stack(images))
             scores = logits.sigmoid() if self.multi_label else logits.softmax(1)
             best = scores.topk(min(topk, len(self.classes)), dim=1)
             rows = zip(best.values.tolist(), best.indices.tolist(), strict=True)

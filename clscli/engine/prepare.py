@@ -24,7 +24,7 @@ from clscli.engine.groups import build_optimizer
 from clscli.engine.hooks import find_no_event
 from clscli.engine.initial_weights import find_initial
 from clscli.engine.label_mode import check_label_mode
-from clscli.engine.schedules import build_schedule, check_momentum
+from clscli.engine.schedules import build_schedule, check_factors, check_momentum
 from clscli.engine.teacher import teachers_for
 from clscli.errors import PluginError, SpecError, describe
 from clscli.models.build import Blueprint, Stage, build_loss, build_model, check_shapes
@@ -143,6 +143,7 @@ def _try_the_rest(
     num_steps = steps_per_epoch(num_batches(epoch_length, _expected_batch(spec)), spec.spec.train)
     schedule = build_schedule(spec, num_steps)
     check_momentum(spec, schedule, optimizer)
+    check_factors(spec, schedule, num_steps * spec.spec.train.epochs)
     _try_hooks(spec)
 
 
@@ -155,12 +156,14 @@ def _try_hooks(spec: ResolvedSpec) -> None:
     problems: list[str] = []
     for bound in spec.many("hooks"):
         try:
-            wrong = find_no_event(spec.construct(bound))
+            hook = spec.construct(bound)
         except SpecError as error:
             problems += error.problems
             continue
-        if wrong is not None:
+        if wrong := find_no_event(hook):
             raise PluginError(f"{bound.component} breaks its contract: {' -- '.join(wrong)}")
+        if not isinstance(priority := getattr(hook, "priority", 0), int):
+            raise PluginError(f"{bound.component} breaks its contract: priority must be an int, not {priority!r}")
     averages = [bound for bound in spec.many("hooks") if bound.component.spec_name == "ema"]
     for bound in averages[1:]:
         first = dotted(averages[0].path)

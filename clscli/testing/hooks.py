@@ -32,7 +32,8 @@ class HookCase(Case):
         for name, wanted in (("priority", int), ("main_only", bool), ("needs_whole_model", bool)):
             value = getattr(hook, name, wanted())
             if type(value) is not wanted:
-                raise RuleError(f"{name} is {value!r}", f"set it to a value of type {wanted.__name__}")
+                advice = f"set it to a value of type {wanted.__name__}"
+                raise RuleError(f"{name} is {value!r}", advice, is_fatal=name == "priority")  # no run takes it
 
     def check_run(self) -> None:
         """Train with it."""

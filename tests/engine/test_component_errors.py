@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import clscli
-from clscli.errors import PluginError, TrainingError
+from clscli.errors import PluginError, SpecError, TrainingError
 from clscli.models.losses.cross_entropy import CrossEntropy
 from clscli.spec import render_spec
 
@@ -275,3 +275,59 @@ def test_what_could_never_work_is_refused_before_there_is_a_run(tiny, plugin, ki
         run(tiny)
     assert str(info.value) == f"extra 1.0 ({message}"
     assert not Path("run").exists()
+
+
+TIRED = """
+from pathlib import Path
+from torch import nn
+
+class Backbone(nn.Module):
+    out_channels = 4
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 4, 3)
+    def forward(self, images):
+        if Path("tired").exists():
+            raise KeyError("no more")
+        return self.conv(images)
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "when"),
+    [
+        (lambda ckpt, pictures: clscli.evaluate(ckpt, device="cpu"), "in an evaluation"),
+        (lambda ckpt, pictures: clscli.predict(next(pictures.rglob("*.png")), ckpt=ckpt), "in a prediction"),
+    ],
+)
+def test_a_component_that_fails_when_a_model_is_used_is_named(tiny, plugin, pictures, use, when):
+    plugin("backbones", odd="tired_nets:Backbone", tired_nets=TIRED)
+    tiny["model"]["backbone"] = {"type": "odd"}
+    checkpoint = run(tiny).checkpoint
+    Path("tired").touch()
+    with pytest.raises(PluginError) as info:
+        use(checkpoint, pictures)
+    assert str(info.value) == f"extra 1.0 (backbone 'odd') failed {when}: KeyError: 'no more'"
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"), [("1 - 0.3 * step", "-0.2 at step 4"), ("float('nan')", "nan at step 0")]
+)
+def test_a_factor_that_is_no_number_from_0_on_is_refused_before_the_run(tiny, plugin, factor, told):
+    plugin("schedulers", odd="odd_factors:make", odd_factors=f"def make():\n    return lambda step: {factor}")
+    tiny["scheduler"] = {"type": "odd"}
+    with pytest.raises(SpecError) as info:
+        run(tiny)
+    assert str(info.value) == (
+        f"spec: scheduler: multiplies the learning rate by {told} -- a factor must be a number from 0 on"
+    )
+    assert not Path("run").exists()
+
+
+def test_a_priority_that_is_no_number_is_refused_before_the_run(tiny, plugin):
+    source = "class Hook:\n    priority = 'high'\n    def on_run_end(self, state): ..."
+    plugin("hooks", odd="odd_hooks:Hook", odd_hooks=source)
+    tiny["hooks"] = [{"type": "odd"}]
+    with pytest.raises(PluginError) as info:
+        run(tiny)
+    assert str(info.value) == "extra 1.0 (hook 'odd') breaks its contract: priority must be an int, not 'high'"

@@ -15,11 +15,14 @@ torch's own would have to be run through all steps to know one. The tests hold e
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol, runtime_checkable
 
 from torch import optim
 
 from clscli.spec import ResolvedSpec
+
+_TRIED_STEPS = 1000
 
 
 class Schedule(Protocol):
@@ -63,6 +66,18 @@ def check_momentum(spec: ResolvedSpec, schedule: Schedule, optimizer: optim.Opti
         raise spec.error(
             ("scheduler",), f"{label} moves the momentum, but {name} has none -- set cycle_momentum = false"
         )
+
+
+def check_factors(spec: ResolvedSpec, schedule: Schedule, num_steps: int) -> None:
+    """Raise SpecError when a factor of the learning rate is no number from 0 on; of many steps, some are tried."""
+    for step in range(0, num_steps, max(1, num_steps // _TRIED_STEPS)):
+        try:
+            factor = float(schedule(step))
+        except Exception:
+            return  # it is told when the run comes to this step, with what was saved by then
+        if not 0 <= factor < math.inf:
+            message = f"multiplies the learning rate by {factor:g} at step {step}"
+            raise spec.error(("scheduler",), f"{message} -- a factor must be a number from 0 on")
 
 
 def apply_schedule(schedule: Schedule, optimizer: optim.Optimizer, step: int) -> None:
