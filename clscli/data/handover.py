@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import math
+import shutil
 from collections.abc import Sequence
 from multiprocessing.sharedctypes import RawArray
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
+
+# Where multiprocessing takes shared memory from, if there is room; else it takes a file for temporary ones.
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 class Place(NamedTuple):
@@ -37,6 +43,14 @@ class Handover:
         self._places = ahead + 1
         self._memory = RawArray(ctypes.c_uint8, workers * self._places * self._num_bytes)
         self._num_filled = 0  # by this worker
+
+    @classmethod
+    def open(cls, shape: tuple[int, int, int], batch_size: int, workers: int, ahead: int) -> Handover | None:
+        """Take shared memory; None if there is no room: who writes into what a full disk lacks, is killed."""
+        needed = workers * (ahead + 1) * batch_size * math.prod(shape)
+        folders = [folder for folder in (_SHARED_MEMORY, Path(get_temp_dir())) if folder.is_dir()]
+        has_room = any(shutil.disk_usage(folder).free > needed for folder in folders)
+        return cls(shape, batch_size, workers, ahead) if has_room else None
 
     def put(self, images: Sequence[Tensor]) -> Place | None:
         """Stack images in the next place of this worker; None if they do not fit there."""

@@ -177,7 +177,7 @@ class BatchLoader:
         if (
             workers and image_shape is not None and not pin_memory
         ):  # else DataLoader hands over, and pins in a thread
-            self._handover = Handover(image_shape, -(-batch_size // processes), workers, _AHEAD)
+            self._handover = Handover.open(image_shape, -(-batch_size // processes), workers, _AHEAD)
         self._loader: DataLoader[Any] = DataLoader(
             Reader(view, transforms, seed, scaled_decode, cache),  # type: ignore[arg-type]  # indexed by Draw, not by int
             batch_sampler=self.order,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,6 +82,15 @@ def test_what_does_not_fit_goes_another_way(dataset, image_shape):
     found = values(loader.epoch(0))
     loader.close()
     assert found == values(open_loader(dataset, num_workers=0).epoch(0))
+
+
+def test_without_room_for_it_dataloader_hands_over(monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    loader = open_loader()
+    batches = list(loader.epoch(0))
+    loader.close()
+    assert all(batch.images.is_shared() for batch in batches)
+    assert values(batches) == values(open_loader(num_workers=0).epoch(0))
 
 
 def test_a_share_of_a_batch_for_each_of_several_processes():
