@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, overload
 
 import torch
 from PIL import Image, UnidentifiedImageError
@@ -24,9 +24,12 @@ from clscli.data.canonical import to_rgb, upright, upright_size
 from clscli.data.jpeg import plain_jpeg
 from clscli.locations import is_url
 
-# A path, a URL that fsspec knows, an encoded picture, a Pillow image, or pixels `uint8 (3 or 1, H, W)`.
-Source = str | Path | bytes | Image.Image | Tensor
-Kept = TypeVar("Kept")
+# A path, a URL that fsspec knows, or a span of what it points to; an encoded picture, a Pillow image, or pixels
+# `uint8 (3 or 1, H, W)`.
+Source = str | Path | remote.Span | bytes | Image.Image | Tensor
+# What has a file, and what is left of it once it is fetched.
+Filed = str | Path | remote.Span | bytes
+Fetched = str | Path | bytes
 
 
 class UnreadableImageError(Exception):
@@ -144,7 +147,7 @@ class Encoded(NamedTuple):
     mode: str
 
 
-def read_encoded(source: str | Path | bytes) -> Encoded:
+def read_encoded(source: Filed) -> Encoded:
     """Read a picture's file without decoding it. Raises UnreadableImageError with the reason."""
     with reading():
         file = fetched(source)
@@ -161,13 +164,19 @@ def _tail(source: str | Path | bytes) -> bytes:
         return file.read()
 
 
-def fetched(source: Kept) -> Kept | bytes:
-    """Download what a URL points to; anything else stays as it is."""
+@overload
+def fetched(source: Filed) -> Fetched: ...
+@overload
+def fetched(source: Filed | Image.Image) -> Fetched | Image.Image: ...
+def fetched(source: Filed | Image.Image) -> Fetched | Image.Image:
+    """Download what a URL or a span points to; anything else stays as it is."""
+    if isinstance(source, remote.Span):
+        return remote.read_bytes(*source)
     return remote.read_bytes(source) if isinstance(source, str) and is_url(source) else source
 
 
 @contextmanager
-def opened(source: str | Path | bytes | Image.Image) -> Iterator[Image.Image]:
+def opened(source: Filed | Image.Image) -> Iterator[Image.Image]:
     """Open a picture without decoding it; it can be used on after `load`."""
     if isinstance(source, Image.Image):
         yield source.copy()

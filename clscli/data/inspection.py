@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clscli.data.decode import UnreadableImageError, decode, read_encoded
 from clscli.data.prefetch import prefetch
+from clscli.data.remote import Span
 from clscli.data.split import View
 from clscli.observer import Observer
 
@@ -106,7 +107,7 @@ def _read(view: View, index: int) -> _Facts:
     """Read one picture as training does, and its file only once."""
     try:
         source = view[index].source
-        if not isinstance(source, str | Path | bytes):
+        if not isinstance(source, str | Path | Span | bytes):
             return _of_pixels(source)
         content, form, mode = read_encoded(source)
         _, height, width = decode(content).shape

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -17,17 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from clscli.data.decode import UnreadableImageError
 from clscli.data.handover import Handover, Place
-from clscli.data.order import BatchOrder, Draw
+from clscli.data.order import BatchOrder
 from clscli.data.pixel_cache import PixelCache
-from clscli.data.read import read
+from clscli.data.reader import Item, Reader
 from clscli.data.samplers import Sampler
 from clscli.data.split import View
 from clscli.data.transforms.contract import Transform
 from clscli.errors import DataError
 from clscli.machine import available_cores
-from clscli.seeds import augment_as, preserved
 
 _AHEAD = 2  # batches that each worker reads ahead
 
@@ -44,54 +41,6 @@ class Batch(NamedTuple):
     unreadable: list[tuple[int, str]]  # (index, reason) of samples that could not be read
 
 
-@dataclass(frozen=True)
-class _Item:
-    index: int
-    image: Tensor | None
-    target: Tensor
-    reason: str
-
-
-@dataclass(frozen=True)
-class Reader:
-    """Read samples of a view: decode and transform, with randomness of the sample's own."""
-
-    view: View
-    transforms: Sequence[Transform]
-    seed: int
-    scaled_decode: bool = True
-    cache: PixelCache | None = None
-
-    def __len__(self) -> int:
-        return len(self.view)
-
-    def __getitem__(self, draw: Draw) -> _Item:
-        return self.__getitems__([draw])[0]
-
-    def __getitems__(self, draws: Sequence[Draw]) -> list[_Item]:
-        """Read the samples of a batch; what DataLoader calls."""
-        with preserved():
-            return [self._read(draw) for draw in draws]
-
-    def _read(self, draw: Draw) -> _Item:
-        target = self.view.target(draw.index)
-        try:
-            image = self._image(draw)
-        except UnreadableImageError as error:
-            # Returned, not raised: the trainer decides, and a worker's exception arrives with a traceback.
-            return _Item(draw.index, None, target, str(error))
-        return _Item(draw.index, image, target, "")
-
-    def _image(self, draw: Draw) -> Tensor:
-        if self.cache is None:
-            augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
-            return read(self.view[draw.index].source, self.transforms, scaled_decode=self.scaled_decode)
-        pixels = self.cache.pixels(draw.index)
-        # Only now: what is drawn does not depend on whether the picture was there.
-        augment_as(self.seed, draw.epoch, draw.index, draw.repeat)
-        return self.cache.finish(pixels)
-
-
 class _Sent(NamedTuple):
     """A Batch on its way from a worker: its images are in a place that both know, the rest is small."""
 
@@ -101,7 +50,7 @@ class _Sent(NamedTuple):
     unreadable: list[tuple[int, str]]
 
 
-def collate(items: list[_Item], handover: Handover | None = None) -> Batch | _Sent:
+def collate(items: list[Item], handover: Handover | None = None) -> Batch | _Sent:
     """Stack samples into one batch; where they fit, in the places of a worker's handover."""
     good = [item for item in items if item.image is not None]
     bad = [(item.index, item.reason) for item in items if item.image is None]

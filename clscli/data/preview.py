@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from clscli.data.batch_transforms import build_batch_transforms
 from clscli.data.catalog import open_training_data
 from clscli.data.headers import read_headers
-from clscli.data.loader import Reader
 from clscli.data.order import BatchOrder, Draw
 from clscli.data.pipeline import build_transforms
+from clscli.data.reader import Reader
 from clscli.data.samplers import build_sampler
 from clscli.data.split import View
 from clscli.seeds import seeded

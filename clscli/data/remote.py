@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from clscli.errors import DataError, describe
 from clscli.locations import is_url
@@ -26,6 +26,14 @@ _PACKAGES = {
     **dict.fromkeys(("hf",), "huggingface_hub"),
     **dict.fromkeys(("hdfs", "arrow_hdfs"), "pyarrow"),
 }
+
+
+class Span(NamedTuple):
+    """What lies in a remote file from byte `start` up to `end`: a member of an archive, read without the rest."""
+
+    url: str
+    start: int
+    end: int
 
 
 def join(root: str, name: str) -> str:
@@ -72,6 +80,14 @@ def read_bytes(url: str, start: int | None = None, end: int | None = None) -> by
     """Read a remote file, or what lies from byte `start` up to `end`; errors are those of the file system."""
     filesystem, inside = locate(url)
     return cast("bytes", filesystem.cat_file(inside, start=start, end=end))
+
+
+def is_far(source: object) -> bool:
+    """Tell whether a sample's source is fetched over a network, which answers many requests at once."""
+    url = source.url if isinstance(source, Span) else source
+    if not (isinstance(url, str) and is_url(url)) or "::" in url:
+        return False
+    return bool(locate(url)[0].async_impl)
 
 
 def list_url(folder: str) -> Iterator[tuple[str, bool]]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from clscli.data.loader import Reader
 from clscli.data.order import Draw
+from clscli.data.reader import Reader
 from clscli.engine.compilation import is_worth_compiling
 from clscli.engine.device import Execution
 from clscli.engine.distributed import ALONE, World

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from clscli.data.catalog import open_training_data
-from clscli.data.loader import BatchLoader, Reader, auto_workers, collate
+from clscli.data.loader import BatchLoader, auto_workers, collate
 from clscli.data.order import BatchOrder, Draw
 from clscli.data.pipeline import build_transforms
+from clscli.data.reader import Reader
 from clscli.data.samplers import Shuffled
 from clscli.data.samples import Sample
 from clscli.data.split import View

@@ -10,7 +10,7 @@ from clscli.data.datasets.labels import class_index, class_names, positions_of, 
 from clscli.data.datasets.tar_index import find_shards, index_shard
 from clscli.data.decode import UnreadableImageError
 from clscli.data.packed import PackedStrings
-from clscli.data.remote import read_bytes
+from clscli.data.remote import Span
 from clscli.data.samples import Sample
 from clscli.errors import DataError, describe
 from clscli.locations import PathOrURL, is_url
@@ -73,7 +73,8 @@ class WebDataset:
 
     def __getitem__(self, index: int) -> Sample:
         shard, start = self.shards[self._shard_of[index]], self._offsets[index]
-        return Sample(_read(shard, start, start + self._sizes[index]), self.targets[index])
+        end = start + self._sizes[index]
+        return Sample(Span(shard, start, end) if is_url(shard) else _read(shard, start, end), self.targets[index])
 
     def name(self, index: int) -> str:
         """Name a picture by its shard and its member."""
@@ -82,10 +83,8 @@ class WebDataset:
 
 def _read(shard: str, start: int, end: int) -> bytes:
     try:
-        if is_url(shard):
-            return read_bytes(shard, start, end)
         with Path(shard).open("rb") as file:
             file.seek(start)
             return file.read(end - start)
-    except Exception as error:  # each protocol's package raises its own
+    except OSError as error:
         raise UnreadableImageError(f"{shard} cannot be read: {describe(error)}") from None
