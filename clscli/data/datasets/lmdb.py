@@ -46,7 +46,7 @@ class LMDB:
             return
         if classes is not None:
             raise ValueError("classes are for a list of keys -- without one the keys name them")
-        self._keys = PackedStrings(self._all_keys())
+        self._keys = PackedStrings(keys_of(self.path))
         if not len(self):
             raise DataError(f"{path}: no pictures in it")
         found = [self._keys[index].rpartition("/")[0] for index in range(len(self))]
@@ -61,24 +61,36 @@ class LMDB:
         return len(self._keys)
 
     def __getitem__(self, index: int) -> Sample:
-        key = self._keys[index]
-        try:
-            with open_database(self.path).begin(buffers=False) as transaction:
-                value = transaction.get(os.fsencode(key))
-        except Exception as error:  # the binding's own, of a damaged file for example
-            raise UnreadableImageError(f"{self.path} cannot be read: {describe(error)}") from None
-        if value is None:
-            raise UnreadableImageError(f"{self.path} has no such key")
+        value = value_of(self.path, self._keys[index])
         return Sample(value, None if self.targets is None else self.targets[index])
 
     def name(self, index: int) -> str:
         """Name a picture by its key."""
         return self._keys[index]
 
-    def _all_keys(self) -> Iterator[str]:
-        with open_database(self.path).begin() as transaction:
-            for key in transaction.cursor().iternext(keys=True, values=False):
-                yield os.fsdecode(key)
+
+def keys_of(path: str) -> Iterator[str]:
+    """Yield all keys of a database, in its order. Raises DataError when there is none."""
+    with open_database(path).begin() as transaction:
+        for key in transaction.cursor().iternext(keys=True, values=False):
+            yield os.fsdecode(key)
+
+
+def number_of_keys(path: str) -> int:
+    """Tell how many keys a database has. Raises DataError when there is none."""
+    return int(open_database(path).stat()["entries"])
+
+
+def value_of(path: str, key: str) -> bytes:
+    """Read what a database has under a key. Raises UnreadableImageError when that cannot be done."""
+    try:
+        with open_database(path).begin(buffers=False) as transaction:
+            value: bytes | None = transaction.get(os.fsencode(key))
+    except Exception as error:  # the binding's own, of a damaged file for example
+        raise UnreadableImageError(f"{path} cannot be read: {describe(error)}") from None
+    if value is None:
+        raise UnreadableImageError(f"{path} has no such key")
+    return value
 
 
 _lock = threading.Lock()

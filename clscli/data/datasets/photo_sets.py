@@ -13,11 +13,19 @@ from typing import Any, Literal
 
 from clscli.data.datasets.files import Files
 from clscli.data.datasets.folder import Folder
-from clscli.data.datasets.published import TRAIN_TEST, TrainTest, folder_of, part_of, torchvision_set
+from clscli.data.datasets.published import (
+    TRAIN_TEST,
+    TRAIN_VAL_TEST,
+    TrainTest,
+    TrainValTest,
+    folder_of,
+    has_val,
+    part_of,
+    torchvision_files,
+    torchvision_set,
+)
 
-TrainValTest = Literal["train", "val", "test"]
 _TRAIN = {"train": "train"}
-_ALL = {"train": "train", "val": "val", "test": "test"}
 
 
 def food101(
@@ -31,6 +39,7 @@ def food101(
     return _photos("food101", "Food101", root, "the folder food-101", download, split=chosen)
 
 
+@has_val
 def flowers102(
     split: str, *, part: TrainValTest | None = None, root: Path | None = None, download: bool = True
 ) -> Files:
@@ -38,7 +47,7 @@ def flowers102(
 
     Needs scipy. Nilsback and Zisserman, "Automated Flower Classification over a Large Number of Classes", 2008.
     """
-    chosen = part_of("flowers102", split, part, _ALL)
+    chosen = part_of("flowers102", split, part, TRAIN_VAL_TEST)
     return _photos("flowers102", "Flowers102", root, "the folder flowers-102", download, split=chosen)
 
 
@@ -53,12 +62,13 @@ def oxford_iiit_pet(
     return _photos("oxford_iiit_pet", "OxfordIIITPet", root, "the folder oxford-iiit-pet", download, split=chosen)
 
 
+@has_val
 def dtd(split: str, *, part: TrainValTest | None = None, root: Path | None = None, download: bool = True) -> Files:
     """Open the Describable Textures Dataset, first partition: three times 1,880 photos of 47 textures.
 
     Cimpoi et al., "Describing Textures in the Wild", 2014.
     """
-    chosen = part_of("dtd", split, part, _ALL)
+    chosen = part_of("dtd", split, part, TRAIN_VAL_TEST)
     return _photos("dtd", "DTD", root, "the folder dtd", download, split=chosen)
 
 
@@ -72,6 +82,7 @@ def gtsrb(split: str, *, part: TrainTest | None = None, root: Path | None = None
     return _photos("gtsrb", "GTSRB", root, "the folder gtsrb", download, split=chosen)
 
 
+@has_val
 def fgvc_aircraft(
     split: str,
     *,
@@ -84,7 +95,7 @@ def fgvc_aircraft(
 
     Maji et al., "Fine-Grained Visual Classification of Aircraft", 2013.
     """
-    chosen = part_of("fgvc_aircraft", split, part, _ALL)
+    chosen = part_of("fgvc_aircraft", split, part, TRAIN_VAL_TEST)
     files = "the folder fgvc-aircraft-2013b"
     return _photos("fgvc_aircraft", "FGVCAircraft", root, files, download, split=chosen, annotation_level=level)
 
@@ -109,6 +120,7 @@ def sun397(split: str, *, root: Path | None = None, download: bool = True) -> Fi
     return _photos("sun397", "SUN397", root, "the folder SUN397", download)
 
 
+@has_val
 def rendered_sst2(
     split: str, *, part: TrainValTest | None = None, root: Path | None = None, download: bool = True
 ) -> Files:
@@ -116,10 +128,11 @@ def rendered_sst2(
 
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
     """
-    chosen = part_of("rendered_sst2", split, part, _ALL)
+    chosen = part_of("rendered_sst2", split, part, TRAIN_VAL_TEST)
     return _photos("rendered_sst2", "RenderedSST2", root, "the folder rendered-sst2", download, split=chosen)
 
 
+@has_val
 def imagenette(
     split: str,
     *,
@@ -169,6 +182,7 @@ def eurosat(split: str, *, root: Path | None = None, download: bool = True) -> F
     return Folder(split, root=_one_part("eurosat", "EuroSAT", split, root, "eurosat/2750", download))
 
 
+@has_val
 def country211(
     split: str,
     *,
@@ -184,6 +198,25 @@ def country211(
     folder = folder_of("country211", root)
     torchvision_set("country211", "Country211", folder, "the folder country211", download, split=chosen)
     return Folder(split, root=folder / "country211" / chosen)
+
+
+def omniglot(
+    split: str,
+    *,
+    part: Literal["background", "evaluation"] | None = None,
+    root: Path | None = None,
+    download: bool = True,
+) -> Folder:
+    """Open Omniglot: 20 drawings of each of 964 letters of 30 alphabets; one part, for training.
+
+    The part "evaluation" has 659 letters of 20 other alphabets. Lake et al., "Human-level concept learning
+    through probabilistic program induction", 2015.
+    """
+    chosen = part_of("omniglot", split, part, {"train": "background"})
+    folder, pictures = folder_of("omniglot", root), f"omniglot-py/images_{chosen}"
+    is_background = chosen == "background"
+    torchvision_files("omniglot", "Omniglot", folder, [pictures], download, background=is_background)
+    return Folder(split, root=folder / pictures)
 
 
 def _one_part(name: str, class_name: str, split: str, root: Path | None, pictures: str, download: bool) -> Path:

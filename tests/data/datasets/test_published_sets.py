@@ -131,11 +131,35 @@ def test_without_a_network_it_says_what_to_put_where(tmp_path):
     assert error_of(cifar10, "train", root=tmp_path, download=False) == (
         f"cifar10 is not in {tmp_path}, and download = false: no cifar-10-binary.tar.gz -- {needs}"
     )
-    (tmp_path / "cifar-10-batches-py").mkdir()
-    assert error_of(cifar10, "train", root=tmp_path, download=False) == (
-        f"cifar10 is not in {tmp_path}, and download = false: cifar-10-batches-py is the pickled version "
-        f"-- {needs}"
-    )
+
+
+@pytest.mark.usefixtures("_no_network")
+@pytest.mark.parametrize(
+    ("open_set", "digits", "name"),
+    [
+        (cifar10, "10", "cifar-10-batches-py"),
+        (cifar10, "10", "cifar-10-python.tar.gz"),
+        (cifar100, "100", "cifar-100-python"),
+        (cifar100, "100", "cifar-100-python.tar.gz"),
+    ],
+)
+def test_the_pickled_version_of_cifar_is_told_from_the_one_that_is_read(tmp_path, open_set, digits, name):
+    unpacked = {"10": "cifar-10-batches-bin", "100": "cifar-100-binary"}[digits]
+    for root in (tmp_path, tmp_path / name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        needs = (
+            f"{root} must hold cifar-{digits}-binary.tar.gz, or the folder {unpacked} that it unpacks to, "
+            f"and not the pickled version {name}"
+        )
+        assert error_of(open_set, "train", root=root) == (
+            f"cifar{digits} is not in {root} and cannot be downloaded: URLError: <urlopen error no network here> "
+            f"-- without a network, {needs}"
+        )
+        assert error_of(open_set, "train", root=root, download=False) == (
+            f"cifar{digits} is not in {root}, and download = false: no cifar-{digits}-binary.tar.gz -- {needs}"
+        )
+    other = {"10": cifar100, "100": cifar10}[digits]
+    assert "not the pickled version" not in error_of(other, "train", root=tmp_path, download=False)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +417,14 @@ def test_imagenet_without_labels_for_validation(tmp_path):
     (tmp_path / "val.txt").write_text("ILSVRC_1.JPEG 1\n")
     assert error_of(imagenet, "val", root=tmp_path) == (
         f"{tmp_path / 'train'}: no such folder, but its class folders name the classes of the validation list"
+    )
+
+
+def test_imagenet_without_a_folder_of_validation_pictures(tmp_path):
+    draw(tmp_path / "train" / "n01" / "x.JPEG")
+    assert error_of(imagenet, "val", root=tmp_path) == (
+        f"{tmp_path / 'val'}: no such folder -- to set training pictures aside instead, leave data.val out and "
+        'write data.train.part = "train"'
     )
 
 
