@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="DIR|SPEC",
-        help="A folder of pictures, a TOML file, or the name of a preset.",
+        metavar="DIR|URL|SPEC",
+        help="A folder of pictures, here or at a URL, a TOML file, or the name of a preset.",
         autocompletion=complete_preset,
     ),
 ]
@@ -83,7 +83,8 @@ def show_command(
     """
     from clscli.spec import spec_name
 
-    path = check_png(out if out is not None else Path(f"{spec_name(source)}-samples.png"))
+    name = spec_name(source.rpartition("::")[2])  # of an archive's URL, which would be no name for a file
+    path = check_png(out if out is not None else Path(f"{name}-samples.png"))
     seeds = [] if seed is None else [f"seed={seed}"]
     spec = _resolve(source, data, [*(sets or []), *seeds], unsets or [])
     from clscli.data.preview import preview
@@ -98,11 +99,12 @@ def show_command(
     say(f"wrote {path}")
 
 
-def _resolve(source: str, data: Path | None, sets: list[str], unsets: list[str]) -> ResolvedSpec:
-    """Read a spec as for training; a folder stands for the spec that names only this folder."""
+def _resolve(source: str, data: str | None, sets: list[str], unsets: list[str]) -> ResolvedSpec:
+    """Read a spec as for training; a folder stands for the spec that names it alone."""
+    from clscli.locations import is_url
     from clscli.spec import check_structure, read_training_draft, resolve
 
-    if not Path(source).is_dir():
+    if not (is_url(source) or Path(source).is_dir()):
         draft = read_training_draft(source, data=data, sets=sets, unsets=unsets)
     elif data is None:
         draft = read_training_draft({}, data=source, sets=sets, unsets=unsets)

@@ -33,7 +33,7 @@ _MAX_CLASSES = 40
 
 def show_dry_run(
     source: str | dict[str, object],
-    data: Path | None,
+    data: str | None,
     sets: list[str],
     unsets: list[str],
     device: str,

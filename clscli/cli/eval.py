@@ -16,8 +16,8 @@ from clscli.errors import UsageError
 def eval_command(
     ckpt: Ckpt,
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Labelled pictures (default: those that it was trained with)."),
+        str | None,
+        typer.Option(metavar="DIR|URL", help="Labelled pictures (default: those that it was trained with)."),
     ] = None,
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="val, test or train.", autocompletion=complete_split)

@@ -71,7 +71,8 @@ def complete_split(incomplete: str) -> list[str]:
 
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1 or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Data = Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures to use, for data.root.")]
+# No Path, which would make `s3:/bucket` of `s3://bucket`.
+Data = Annotated[str | None, typer.Option(metavar="DIR|URL", help="Pictures to use, for data.root.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key; may be repeated.")]
 Unsets = Annotated[
     list[str] | None,

@@ -85,7 +85,7 @@ def metrics_command(
 
 
 def _resolve(
-    source: str, data: Path | None, sets: list[str], unsets: list[str], *, has_steps: bool
+    source: str, data: str | None, sets: list[str], unsets: list[str], *, has_steps: bool
 ) -> ResolvedSpec:
     """Read a spec as for training; its pictures need not be named when their number does not matter."""
     from clscli.spec import check_structure, read_training_draft, resolve

@@ -27,8 +27,11 @@ def train_command(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Pictures to use, for data.root; with --resume, where they are now."),
+        str | None,
+        typer.Option(
+            metavar="DIR|URL",
+            help="Pictures to use, for data.root; with --resume, where they are now.",
+        ),
     ] = None,
     device: Device = "auto",
     sets: Sets = None,
@@ -95,7 +98,7 @@ def train_command(
     _report(result, as_json)
 
 
-def _check_names(source: str | dict[str, object], sets: list[str], unsets: list[str], data: Path | None) -> None:
+def _check_names(source: str | dict[str, object], sets: list[str], unsets: list[str], data: str | None) -> None:
     """Find mistakes in keys, types and names first: this takes no torch, and so no second."""
     from clscli.spec import read_training_draft
     from clscli.spec.check import check_structure

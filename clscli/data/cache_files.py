@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from clscli.files import atomic_write
 
 # Elsewhere than on Linux, a file that several processes open by its path is on a disk.
 MEMORY_HAS_FILES = hasattr(os, "memfd_create")
+
+DAYS_UNUSED = 30  # after so many a file on the disk may go
 
 
 def file_in_memory(num_bytes: int) -> tuple[Path, Callable[[], None]]:
@@ -56,9 +60,29 @@ def file_on_disk(view: View, facts: Iterable[object]) -> Path | None:
     return folder_on_disk() / f"{digest.hexdigest()}.pixels" if is_any else None
 
 
-def is_whole(file: Path, num_bytes: int) -> bool:
-    """Tell whether a file is there, and as long as it should be."""
-    return file.is_file() and file.stat().st_size == num_bytes
+def found_whole(file: Path, num_bytes: int) -> bool:
+    """Tell whether a file is there, and as long as it should be; then it counts as used now."""
+    if not file.is_file() or file.stat().st_size != num_bytes:
+        return False
+    os.utime(file)
+    return True
+
+
+def remove_unused() -> list[int]:
+    """Remove the files that no run has used for DAYS_UNUSED, unfinished ones as well; return their sizes.
+
+    Each run renews the time of its files when it begins. Should it last longer, its pixels stay all the same: on
+    Linux a file that is open has only lost its name, and elsewhere it cannot be removed.
+    """
+    oldest = time.time() - DAYS_UNUSED * 24 * 60 * 60
+    removed = []
+    for file in folder_on_disk().glob("*.pixels*"):
+        with suppress(OSError):  # another run was first, or it is in use
+            status = file.stat()
+            if status.st_mtime < oldest:
+                file.unlink()
+                removed.append(status.st_size)
+    return removed
 
 
 def reserve(file: Path, num_bytes: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clscli.data.datasets.folder import Folder
 from clscli.data.datasets.wrappers import has_repeats, innermost
-from clscli.data.layout import as_root, find_splits, other_folders
+from clscli.data.layout import Root, as_root, find_splits, other_folders
 from clscli.data.samples import Dataset, has_label_sets
 from clscli.data.split import PARTS, View, part, read_manifest, stratified_split, whole
 from clscli.errors import DataError, PluginError, describe
@@ -49,7 +49,7 @@ def open_training_data(spec: ResolvedSpec, run: Path | None = None) -> TrainingD
     Nothing is decoded. Raises SpecError, pointing at the key in the spec, when the data cannot be used.
     """
     try:
-        found = _datasets(spec)
+        found = _datasets(spec, run)
         return _pair(spec, found["train"], found.get("val"), run, _notes(spec, found))
     except DataError as error:
         raise spec.error(_named_at(spec, "train"), str(error)) from None
@@ -79,6 +79,9 @@ def _pair(
     views = [part(train, parts, split, classes) for split in PARTS]
     if not all(len(view) for view in views):
         raise DataError("too few pictures to split off validation pictures -- every class has only one")
+    if spec.spec.data.train is not None:
+        of = f"{len(views[1])} of the {len(views[0]) + len(views[1])} training pictures"
+        notes.append(f"data.val is left out: {of} are set aside for validation")
     return TrainingData(views[0], views[1], classes, parts, notes)
 
 
@@ -89,12 +92,16 @@ def _division(spec: ResolvedSpec, train: Dataset, run: Path | None) -> Tensor:
             "shows pictures several times, so none can be split off for validation -- write data.val, "
             "or divide the pictures first, with a kfold in it"
         )
-    if run is not None and (run / MANIFEST).is_file():
+    if run is not None and _was_divided(run):
         return read_manifest(run / MANIFEST, train)
     return stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
 
 
-def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
+def _was_divided(run: Path) -> bool:
+    return (run / MANIFEST).is_file()
+
+
+def _datasets(spec: ResolvedSpec, run: Path | None) -> dict[str, Dataset]:
     """Open the data sets of the spec: by the folders of `root`, or as `train`, `val` and `test` say."""
     root = spec.values["data"].get("root")
     if root is not None:
@@ -108,7 +115,8 @@ def _datasets(spec: ResolvedSpec) -> dict[str, Dataset]:
         for bound in spec.many("data", split):
             found[split] = _checked(bound, spec.construct(bound, split=split))
     train = spec.one("data", "train")
-    if "val" not in found and _divides_itself(train):
+    divides_itself = getattr(found["train"], "divides_itself", False) or _divides_itself(train)
+    if "val" not in found and divides_itself and not (run is not None and _was_divided(run)):
         found["val"] = spec.construct(train, split="val")
     return found
 
@@ -129,13 +137,16 @@ def _checked(bound: Bound, dataset: Dataset) -> Dataset:
 def _divides_itself(bound: Bound) -> bool:
     """Tell whether a data set, or all that it is made of, can be opened for training and for validation."""
     if bound.attribute("divides_itself"):
-        return True
+        return bound.kwargs.get("part") is None  # else this part of a published set is read for both
     within = [inner for inner in bound.within if inner.component.kind == "datasets"]
     return bool(within) and all(map(_divides_itself, within))
 
 
 def _notes(spec: ResolvedSpec, found: dict[str, Dataset]) -> list[str]:
     notes = []
+    if "val" in found and spec.spec.data.train is not None and spec.spec.data.val is None:
+        name = spec.one("data", "train").label
+        notes.append(f"data.val is left out: validation uses the pictures that {name} has for it")
     root = spec.values["data"].get("root")
     splits = find_splits(as_root(root)) if root is not None else {}
     ignored = other_folders(as_root(root), splits) if splits else []
@@ -156,7 +167,7 @@ def _notes(spec: ResolvedSpec, found: dict[str, Dataset]) -> list[str]:
 
 
 def open_split(
-    spec: ResolvedSpec, split: str, classes: list[str], *, root: Path | None = None, run: Path | None = None
+    spec: ResolvedSpec, split: str, classes: list[str], *, root: Root | None = None, run: Path | None = None
 ) -> View:
     """Find the labelled pictures to evaluate on: those of another `root`, or of the spec's own data.
 
@@ -180,14 +191,14 @@ def _missing_classes(view: View) -> str:
     return list_some([name for name, count in zip(view.classes, view.class_counts, strict=True) if not count])
 
 
-def _open_split(spec: ResolvedSpec, split: str, classes: list[str], root: Path | None, run: Path | None) -> View:
+def _open_split(spec: ResolvedSpec, split: str, classes: list[str], root: Root | None, run: Path | None) -> View:
     if root is not None:
         splits = find_splits(root)
         if splits and split not in splits:
             there = ", ".join(sorted(splits))
             raise DataError(f"{root}: has no pictures of the split '{split}' -- there are: {there}")
         return whole(Folder(split, root=splits.get(split, root)), classes, str(root))
-    found = _datasets(spec)
+    found = _datasets(spec, run)
     if split in found and not (split == "train" and "val" not in found):
         return whole(found[split], classes, f"the split '{split}'")
     if split == "test":

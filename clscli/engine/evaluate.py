@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from clscli.data.catalog import check_labels, open_split
+from clscli.data.layout import as_root
 from clscli.data.loader import BatchLoader, Loader
 from clscli.data.pipeline import build_transforms
 from clscli.engine.checkpoint import load_checkpoint
+from clscli.engine.culprit import naming_components
 from clscli.engine.device import choose_device
 from clscli.engine.distributed import ALONE, World
 from clscli.engine.metrics import Totals, batch_total
@@ -34,7 +35,7 @@ def evaluate(
     threshold: float | None = None,
     observer: Observer | None = None,
 ) -> AnyEvaluation:
-    """Evaluate a checkpoint on the pictures of a folder, or on those that it was trained with.
+    """Evaluate a checkpoint on the pictures of a folder, here or at a URL, or on those that it was trained with.
 
     `split` is val, test or train. `threshold` is the score from which on a label is given, 0.5 without it, where
     the model gives several labels; for another one it raises UsageError. Raises CheckpointError or DataError.
@@ -43,7 +44,7 @@ def evaluate(
     checkpoint = load_checkpoint(ckpt)
     least_score = checkpoint.threshold(threshold)
     spec = checkpoint.resolve(EVALUATING)
-    root = Path(data) if data is not None else None
+    root = as_root(os.fspath(data)) if data is not None else None
     view = open_split(spec, split, checkpoint.classes, root=root, run=checkpoint.path.parent)
     check_labels(view, f"{root or split}: the pictures", multi_label=checkpoint.multi_label)
     model = checkpoint.build(spec).to(chosen)
@@ -64,12 +65,13 @@ def evaluate(
         observer.begin("evaluating", len(view))
     try:
         on_bad_image = spec.spec.data.on_bad_image
-        return evaluate_model(
-            *(model, loader, loss, chosen),
-            on_bad_image=on_bad_image,
-            observer=observer,
-            threshold=least_score,
-        )
+        with naming_components(spec, "in an evaluation"):
+            return evaluate_model(
+                *(model, loader, loss, chosen),
+                on_bad_image=on_bad_image,
+                observer=observer,
+                threshold=least_score,
+            )
     finally:
         loader.close()
 

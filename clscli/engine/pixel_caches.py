@@ -14,11 +14,13 @@ import torch
 
 from clscli import __version__
 from clscli.data.cache_files import (
+    DAYS_UNUSED,
     MEMORY_HAS_FILES,
     file_in_memory,
     file_on_disk,
     folder_on_disk,
-    is_whole,
+    found_whole,
+    remove_unused,
     reserve,
 )
 from clscli.data.headers import read_headers
@@ -130,15 +132,24 @@ def _on_disk(plan: Plan, parts: list[_Part]) -> _Made:
         if file is None:
             message = '"disk" keeps pictures that are files, and these are not -- write "memory" or "none"'
             raise plan.spec.error(("data", "cache"), message)
-        if not is_whole(file, part.slots.num_bytes):
+        if not found_whole(file, part.slots.num_bytes):
             missing[file] = part.slots.num_bytes
         files.append((file, None))
+    if missing:
+        _make_room()
     _refuse_full_disk(plan, parts, sum(missing.values()), folder_on_disk())
     for file, num_bytes in missing.items():
         reserve(file, num_bytes)
     known = "" if missing else ", begun by an earlier run"
     log.info("cache: %s in %s, for %s%s", _size(_total(parts)), folder_on_disk(), _counted(parts), known)
     return files
+
+
+def _make_room() -> None:
+    if removed := remove_unused():
+        files = "1 file" if len(removed) == 1 else f"{len(removed)} files"
+        size, days = _size(sum(removed)), DAYS_UNUSED
+        log.info("cache: %s of %s removed, which no run has used for %d days", files, size, days)
 
 
 def _refuse_full_disk(plan: Plan, parts: list[_Part], needed: int, folder: Path) -> None:

@@ -27,6 +27,7 @@ from clscli.engine.run_directory import RunDirectory, create_run, refuse_used, w
 from clscli.engine.session import new_session
 from clscli.engine.stop import StopRequest
 from clscli.errors import CheckpointError, ClscliError, EndedElsewhere, Interrupted, TrainingError, UsageError
+from clscli.locations import is_url
 from clscli.models.weights import load_pretrained
 from clscli.observer import Observer
 from clscli.spec import ResolvedSpec, check_structure, read_training_draft, resolve, spec_name
@@ -127,7 +128,7 @@ def resume(
                 raise CheckpointError(f"{file}: has only what eval and predict need -- resume from last.pth")
             spec = checkpoint.resolve()
             if data is not None:
-                spec = _moved(spec, Path(data))
+                spec = _moved(spec, os.fspath(data))
         run = RunDirectory(file.parent)
         training = checkpoint.training
         with deterministic_algorithms(spec.spec.train.deterministic):
@@ -160,11 +161,11 @@ def _written_by_main(run: RunDirectory, world: World) -> Iterator[None]:
         yield
 
 
-def _moved(spec: ResolvedSpec, root: Path) -> ResolvedSpec:
+def _moved(spec: ResolvedSpec, root: str) -> ResolvedSpec:
     """Return the spec of a run whose pictures lie elsewhere now."""
     if spec.spec.data.root is None:
         raise UsageError(f"--data {root}: the run's pictures are those of data.train, not of a folder data.root")
-    return spec.settled("data", "root", str(root.expanduser().absolute()))
+    return spec.settled("data", "root", root if is_url(root) else str(Path(root).expanduser().absolute()))
 
 
 def _load_weights(plan: Plan, observer: Observer) -> list[str]:

@@ -6,7 +6,7 @@ DESCRIPTIONS: dict[str, str] = {
     "seed": "What all randomness derives from: equal seeds, equal runs.",
     "data.root": "The folder of pictures, one folder a class, below `train` and `val` or not.",
     "data.train": "The pictures to train on, in place of `root`.",
-    "data.val": "The pictures that tell which epoch is best; without them, `val_fraction` of the training set.",
+    "data.val": "The pictures that tell which epoch is best; without them, the data set's own, or `val_fraction`.",
     "data.test": "The pictures for `clscli eval --split test`.",
     "data.batch_size": 'Pictures in a batch of one process; "auto" is the largest that fits.',
     "data.num_workers": 'Processes that read pictures, for each that trains; "auto" follows the CPU cores.',

@@ -207,6 +207,61 @@ def test_the_long_form_points_at_train_for_too_few_classes(photos, tmp_path):
     )
 
 
+def imagenet(root: Path, **parameters) -> dict:
+    return {"type": "imagenet", "root": str(root), **parameters}
+
+
+def test_a_set_with_validation_pictures_of_its_own_is_not_divided(photos):
+    spec = spec_of(train=imagenet(photos))
+    data = open_training_data(spec)
+    assert (data.train.class_counts, data.val.class_counts) == ((12, 12), (6, 6))
+    assert data.parts is None
+    assert data.notes == ["data.val is left out: validation uses the pictures that dataset 'imagenet' has for it"]
+    assert Path(data.val[0].source) == photos / "val" / "disc" / "000.png"
+    assert [len(open_split(spec, split, TWO)) for split in ("train", "val")] == [24, 12]
+
+
+def test_a_part_that_is_asked_for_is_divided(photos):
+    spec = spec_of(train=imagenet(photos, part="train"), val_fraction=0.25)
+    data = open_training_data(spec)
+    assert (data.train.class_counts, data.val.class_counts) == ((9, 9), (3, 3))
+    assert data.notes == ["data.val is left out: 6 of the 24 training pictures are set aside for validation"]
+    assert keys(data.train) | keys(data.val) == {f"{c}/{i:03}.png" for c in TWO for i in range(12)}
+
+
+def test_all_that_a_wrapper_holds_must_have_validation_pictures(photos):
+    def shown_by(*tables):
+        return open_training_data(spec_of(train={"type": "concat", "datasets": list(tables)})).val
+
+    assert shown_by(imagenet(photos), imagenet(photos)).class_counts == (12, 12)
+    assert shown_by(imagenet(photos), folder(photos / "train")).class_counts == (5, 5)  # set aside: 0.2 of 24
+    assert shown_by(imagenet(photos), imagenet(photos, part="train")).class_counts == (5, 5)
+
+
+def test_a_run_that_was_divided_goes_on_so(photos, tmp_path):
+    divided = open_training_data(spec_of(train=folder(photos / "train")))
+    write_manifest(tmp_path / MANIFEST, divided.train.dataset, divided.parts)
+    spec = spec_of(train=imagenet(photos))
+    again = open_training_data(spec, tmp_path)
+    assert (keys(again.train), keys(again.val)) == (keys(divided.train), keys(divided.val))
+    assert again.train.class_counts == (10, 10)
+    assert keys(open_split(spec, "val", TWO, run=tmp_path)) == keys(divided.val)
+
+
+def test_a_list_with_lines_for_validation_is_not_divided(tmp_path):
+    rows = [f"{i}.png,{'cat' if i % 2 else 'dog'},{'train' if i < 8 else 'valid'}" for i in range(12)]
+    Path("list.csv").write_text("\n".join(["path,label,split", *rows]))
+    table = {"type": "filelist", "path": "list.csv"}
+    data = open_training_data(spec_of(train=table))
+    assert (data.train.class_counts, data.val.class_counts) == ((4, 4), (2, 2))
+    assert keys(data.val) == {"8.png", "9.png", "10.png", "11.png"}
+    assert data.notes == ["data.val is left out: validation uses the pictures that dataset 'filelist' has for it"]
+    part = open_training_data(spec_of(train=table | {"part": "train"}))
+    assert (part.train.class_counts, part.val.class_counts) == ((3, 3), (1, 1))
+    Path("list.csv").write_text("\n".join(["path,label,split", *rows]).replace("valid", "test"))
+    assert len(open_training_data(spec_of(train=table)).train) == 6  # none are for validation
+
+
 @pytest.mark.parametrize(("split", "num"), [("train", 24), ("val", 12)])
 def test_a_split_of_the_specs_own_pictures(photos, split, num):
     short, long = spec_of(root=str(photos)), spec_of(train=folder(photos / "train"), val=folder(photos / "val"))

@@ -11,11 +11,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from clscli import evaluate
 from clscli.data import remote
 from clscli.data.datasets.filelist import filelist
 from clscli.data.datasets.folder import Folder
 from clscli.data.datasets.webdataset import WebDataset
-from clscli.data.decode import UnreadableImageError, decode
+from clscli.data.decode import UnreadableImageError, decode, fetched
 from clscli.data.layout import find_splits
 from clscli.errors import DataError
 from clscli.locations import is_url
@@ -114,7 +115,7 @@ def test_shards_at_a_url(memory, pictures):
     for shards in ("memory://shards/t-{0..1}.tar", "memory://shards/*.tar"):
         dataset = WebDataset("train", shards=shards)
         assert [dataset.name(i) for i in range(2)] == ["t-0.tar/0.png", "t-1.tar/0.png"]
-        assert dataset[1].source == (pictures / "train" / "square" / "000.png").read_bytes()
+        assert fetched(dataset[1].source) == (pictures / "train" / "square" / "000.png").read_bytes()
 
 
 def test_a_list_that_a_server_does_not_give(memory, monkeypatch):
@@ -163,6 +164,64 @@ def test_training_on_an_archive_by_workers_and_evaluating(archive, tiny, tmp_pat
     assert load_spec(tmp_path / "run" / "spec.toml").values["data"]["root"] == archive
     shown = clscli("eval", "--ckpt", json.loads(shown.out)["checkpoint"], "--device", "cpu", "--json")
     assert (shown.code, json.loads(shown.out)["samples"]) == (0, 12)
+
+
+def run_of(url, tiny, clscli, *options):
+    """Train as `tiny` says, but on the pictures of a URL that only the command line names."""
+    tiny["data"] = {"batch_size": 8, "num_workers": 0}
+    tiny["train"]["epochs"] = 1
+    Path("tiny.toml").write_text(render_spec(tiny), encoding="utf-8")
+    return clscli("train", "tiny.toml", "--data", url, "--device", "cpu", "--json", *options)
+
+
+@pytest.mark.usefixtures("memory")
+def test_data_may_be_a_url_wherever_it_is_asked_for(tiny, clscli):
+    done = run_of("memory://photos", tiny, clscli, "--out", "run")
+    assert done.code == 0, done.err
+    assert load_spec("run/spec.toml").values["data"]["root"] == "memory://photos"
+    options = ("eval", "--ckpt", "run/best.pth", "--device", "cpu", "--json")
+    own, whole, train = (
+        clscli(*options, *data)
+        for data in ((), ("--data", "memory://photos/val"), ("--data", "memory://photos", "--split", "train"))
+    )
+    assert json.loads(own.out)["samples"] == 12
+    assert own.out == whole.out
+    assert json.loads(train.out)["samples"] == 24
+    assert evaluate("run/best.pth", data="memory://photos", device="cpu").as_json() == json.loads(own.out)
+    shown = run_of("memory://photos", tiny, clscli, "--dry-run")
+    assert [row["train"] for row in json.loads(shown.out)["data"]] == [12, 12]
+
+
+def test_data_in_an_archive_is_checked_and_shown(archive, clscli, tiny):
+    options = ("--set", "transforms.train.0.size=20", "--json")
+    for arguments in ((archive,), ("demo", "--data", archive)):
+        done = clscli("data", "check", *arguments, *options)
+        found = json.loads(done.out)
+        assert (done.code, found["splits"]["train"]["pictures"], found["splits"]["val"]["pictures"]) == (0, 24, 12)
+    done = clscli("data", "show", archive, "--num", 1)
+    assert (done.code, done.err) == (0, "wrote photos-samples.png\n")
+    assert Path("photos-samples.png").is_file()
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_url_of_no_pictures_is_an_error_in_words(tiny, clscli, trained):
+    assert run_of("memory://gone", tiny, clscli) == (
+        *(2, ""),
+        "--data memory://gone: data.root: memory://gone: no such folder\n",
+    )
+    options = ("eval", "--ckpt", trained / "best.pth", "--device", "cpu")
+    assert clscli(*options, "--data", "memory://gone") == (1, "", "memory://gone: no such folder\n")
+    assert clscli(*options, "--data", "memory://photos", "--split", "test") == (
+        *(1, ""),
+        "memory://photos: has no pictures of the split 'test' -- there are: train, val\n",
+    )
+    done = clscli("data", "check", "memory://gone")
+    problem = "problem: --data memory://gone: data.root: memory://gone: no such folder"
+    assert (done.code, done.out) == (1, f"{problem}\n\n1 problem would stop a training\n")
+    assert clscli("data", "check", "memory://gone", "--data", "b") == (
+        *(2, ""),
+        "memory://gone: is a folder, and --data b another -- give one of them\n",
+    )
 
 
 def test_a_local_path_never_imports_fsspec(pictures):

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import logging
+import os
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 from clscli import train
 from clscli.cache import cache_directory
+from clscli.data import cache_files
 from clscli.data.pixel_cache import PixelCache
 from clscli.data.samples import Sample
 from clscli.data.split import View
@@ -126,6 +130,58 @@ def test_what_does_not_fit_on_the_disk_is_refused_with_the_figures(cached, monke
         "resize to fewer pixels"
     )
     assert pixel_files() == []
+
+
+def days_ago(file: Path, days: float) -> None:
+    then = time.time() - days * 24 * 60 * 60
+    os.utime(file, (then, then))
+
+
+def test_files_that_no_run_has_used_for_long_make_room_for_new_ones(cached, caplog):
+    caplog.set_level(logging.INFO, "clscli")
+    train(cached("disk"), out="first", device="cpu")
+    folder = cache_directory() / "pixels"
+    old, recent, foreign = folder / "old.pixels", folder / "recent.pixels", folder / "notes.txt"
+    unfinished = folder / ".new.pixels.abc.tmp"
+    for file in (old, recent, foreign, unfinished):
+        file.write_bytes(bytes(1_000_000))
+        days_ago(file, 29 if file == recent else 31)
+    for file in (first := [f for f in pixel_files() if len(f.stem) == 32]):
+        days_ago(file, 31)
+    train(cached("disk"), out="second", device="cpu")
+    assert old.exists()  # nothing was made, so nothing had to go
+    assert all(time.time() - file.stat().st_mtime < 3600 for file in first)  # but what is used is as new
+    spec = cached("disk")
+    train(spec | {"transforms": spec["transforms"] | {"eval": []}}, out="third", device="cpu")
+    assert len(pixel_files()) == 5
+    assert {recent, foreign, *first} < set(pixel_files())
+    lines = [line for line in caplog.messages if "removed" in line]
+    assert lines == ["cache: 2 files of 2.0 MB removed, which no run has used for 30 days"]
+
+
+def test_a_run_does_not_remove_what_it_uses_itself(cached, caplog):
+    caplog.set_level(logging.INFO, "clscli")
+    train(cached("disk"), out="first", device="cpu")
+    for file in (first := pixel_files()):
+        days_ago(file, 31)
+    spec = cached("disk")
+    train(spec | {"transforms": spec["transforms"] | {"eval": []}}, out="second", device="cpu")
+    kept = [file for file in first if file.exists()]
+    assert len(kept) == 1  # that of the training pictures; the other one is used no more
+    assert "cache: 1 file of 0.0 MB removed, which no run has used for 30 days" in caplog.messages
+
+
+@pytest.mark.skipif(not cache_files.MEMORY_HAS_FILES, reason="elsewhere a file that is open stays")
+def test_a_file_that_is_removed_while_it_is_open_still_gives_its_pixels(cached):
+    plan = prepare(load_spec(cached("disk")))
+    cache = open_caches(plan, ALONE)["val"]
+    before = cache.pixels(3).clone()
+    days_ago(cache.file, 31)
+    size = cache.file.stat().st_size
+    assert cache_files.remove_unused() == [size]
+    assert not cache.file.exists()
+    assert torch.equal(cache.pixels(3), before)
+    assert cache.pixels(4).shape == before.shape
 
 
 class InMemory:

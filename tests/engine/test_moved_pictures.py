@@ -83,3 +83,15 @@ def test_a_run_from_before_there_were_samplers_goes_on(tiny):
     resolved = checkpoint.resolve()
     assert resolved.values["data"]["sampler"] == {"type": "shuffled"}
     assert resolved.spec.data.check_headers is True
+
+
+def test_a_run_goes_on_with_pictures_at_a_url(divided, clscli):
+    train(divided, out="whole", device="cpu")
+    with pytest.raises(Interrupted):
+        train(divided, out="run", device="cpu", observer=_StopInEpoch2())
+    shutil.make_archive("photos", "zip", "photos")
+    shutil.rmtree("photos")
+    done = clscli("train", "--resume", "run", "--data", "zip://all::photos.zip", "--device", "cpu")
+    assert done.code == 0, done.err
+    assert metrics("run") == metrics("whole")
+    assert load_checkpoint("run/last.pth").spec["data"]["root"] == "zip://all::photos.zip"

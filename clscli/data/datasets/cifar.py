@@ -30,6 +30,7 @@ class _Version:
     files: dict[str, tuple[str, ...]]
     class_names: str
     num_labels: int  # bytes before the pixels; the last one is the class
+    pickled: tuple[str, ...]  # what the Python version is called, as an archive and unpacked
 
     @property
     def members(self) -> list[str]:
@@ -44,6 +45,7 @@ _CIFAR10 = _Version(
     {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)},
     "batches.meta.txt",
     1,
+    ("cifar-10-python.tar.gz", "cifar-10-batches-py"),
 )
 _CIFAR100 = _Version(
     "cifar100",
@@ -53,6 +55,7 @@ _CIFAR100 = _Version(
     {"train": ("train.bin",), "test": ("test.bin",)},
     "fine_label_names.txt",
     2,
+    ("cifar-100-python.tar.gz", "cifar-100-python"),
 )
 
 
@@ -85,7 +88,7 @@ def cifar100(
 def _open(version: _Version, split: str, part: str | None, root: Path | None, download: bool) -> Pixels:
     chosen = part_of(version.name, split, part, TRAIN_TEST)
     folder = folder_of(version.name, root)
-    files = f"{version.archive}, or the folder {version.folder} that it unpacks to"
+    files = f"{version.archive}, or the folder {version.folder} that it unpacks to{_unlike(version, folder)}"
     place = fetch(version.name, folder, files, download, lambda allowed: _find(version, folder, allowed))
     return _read(version, place, chosen)
 
@@ -102,15 +105,15 @@ def _find(version: _Version, folder: Path, download: bool) -> Path:
 
         download_url(f"https://www.cs.toronto.edu/~kriz/{version.archive}", folder, version.archive, version.md5)
     if not archive.is_file():
-        found = _python_version(folder)
-        raise FileNotFoundError(f"{found} is the pickled version" if found else f"no {version.archive}")
+        raise FileNotFoundError(f"no {version.archive}")
     _unpack(version, archive, unpacked)
     return unpacked
 
 
-def _python_version(folder: Path) -> str:
-    names = ("cifar-10-batches-py", "cifar-100-python", "cifar-10-python.tar.gz", "cifar-100-python.tar.gz")
-    return next((name for name in names if (folder / name).exists()), "")
+def _unlike(version: _Version, folder: Path) -> str:
+    """Say that the Python version, which many have, is not what is needed."""
+    found = next((name for name in version.pickled if (folder / name).exists() or folder.name == name), None)
+    return f", and not the pickled version {found}" if found else ""
 
 
 def _unpack(version: _Version, archive: Path, target: Path) -> None:

@@ -11,12 +11,14 @@ from pydantic import Field
 from clscli.cache import cache_directory
 from clscli.data.datasets._digit_drawing import DRAWING, draw_digit, load_glyphs
 from clscli.data.datasets.folder import Folder
+from clscli.data.datasets.published import has_val
 
 SPLITS = ("train", "val")
 
 logger = logging.getLogger("clscli")
 
 
+@has_val
 def digits(
     split: str,
     *,

@@ -10,7 +10,7 @@ from typing import Any
 
 from clscli.data.datasets.files import Files
 from clscli.data.datasets.labels import class_index, class_names, positions_of, unknown_class
-from clscli.data.datasets.records import SPLIT_COLUMN, Format, Records, Row, format_of
+from clscli.data.datasets.records import SPLIT_COLUMN, Format, Records, Row, format_of, refuse_bytes
 from clscli.data.layout import SPLIT_FOLDERS
 from clscli.data.packed import PackedStrings
 from clscli.data.remote import locate, open_binary, parent
@@ -46,9 +46,10 @@ def filelist(
     In a table, `path_column` and `label_column` choose the columns. `labels_column` is for several labels a
     picture, names with `separator` between them or a JSON list; so is a `label` that is a JSON list. A
     column `split` chooses the lines for train, val and test, or for what `part` says, as in the split.csv
-    of a run.
+    of a run; those for val are used without `data.val`, too.
 
-    Raises DataError naming every bad line, up to ten of them.
+    A list is UTF-8, but for paths, which may have any bytes. Raises DataError naming every bad line, up to ten
+    of them.
     """
     records = Records(
         path, format or format_of(path), path_column, labels_column or label_column, _read_classes(classes)
@@ -67,7 +68,9 @@ def filelist(
     for url in [folder, *chosen.urls.values()]:  # a missing package is found now, and not in a worker
         if is_url(url):
             locate(url)
-    return Files(folder, names, labels.targets, known)
+    files = Files(folder, names, labels.targets, known)
+    files.divides_itself = part is None and any(_same_split(name, "val") for name in chosen.others)
+    return files
 
 
 @dataclass
@@ -160,7 +163,9 @@ def _read_classes(classes: list[str] | str | None) -> list[str] | None:
     """Return the class names: given as they are, or as a file with one a line."""
     if isinstance(classes, str):
         with open_binary(classes) as file:
-            lines = file.read().decode("utf-8-sig", "replace").splitlines()
+            lines = file.read().decode("utf-8-sig", "surrogateescape").splitlines()
+        for number, line in enumerate(lines, 1):
+            refuse_bytes(f"{classes}: line {number}", line.strip())
         names = [name for line in lines if (name := line.strip())]
         return _distinct(names, classes)
     return classes if classes is None else _distinct(classes, "classes")

@@ -15,6 +15,8 @@ class Files:
     `targets` are class indices, LabelSets where there may be several a picture, or None without labels.
     """
 
+    divides_itself = False  # whether there are others like it for validation
+
     def __init__(
         self,
         root: str,

@@ -39,7 +39,9 @@ class HuggingFace:
         label_column: str | None = None,
     ) -> None:
         self._name = name
-        table = self._choose_split(_load(name, config, revision), split, part)
+        found = _load(name, config, revision)
+        table = self._choose_split(found, split, part)
+        self.divides_itself = part is None and any(known in found for known in _SPLITS["val"])
         features = dict(table.features)
         image = self._column(features, "Image", image_column, ("image", "img"))
         label = self._column(features, "ClassLabel", label_column, ("label", "labels", "class"))

@@ -8,13 +8,14 @@ from typing import Literal
 from clscli.data.datasets.filelist import filelist
 from clscli.data.datasets.files import Files
 from clscli.data.datasets.folder import Folder
-from clscli.data.datasets.published import part_of
+from clscli.data.datasets.published import has_val, part_of
 from clscli.errors import DataError
 
 # Where the list lies in the layouts that are around; the second is mmpretrain's.
 _LISTS = ("val.txt", "meta/val.txt")
 
 
+@has_val
 def imagenet(
     split: str, *, root: Path, val_list: Path | None = None, part: Literal["train", "val"] | None = None
 ) -> Folder | Files:
@@ -22,8 +23,8 @@ def imagenet(
 
     A line of the list is `name index`, the index being the place of the class among the sorted WordNet ids.
     The list is looked for as val.txt and meta/val.txt below `root`, unless `val_list` says where it is. `part`
-    reads another part than that of the split it stands for. Write `data.val`, too: without it, some of the
-    training pictures are set aside for validation.
+    reads another part than that of the split it stands for. Without `data.val` the validation pictures are
+    used for it; with `part = "train"` as well, some of the training pictures are set aside.
 
     Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", 2015.
     """
@@ -32,7 +33,8 @@ def imagenet(
     if chosen == "train":
         return Folder(split, root=pictures)
     if not pictures.is_dir():
-        raise DataError(f"{pictures}: no such folder")
+        advice = 'to set training pictures aside instead, leave data.val out and write data.train.part = "train"'
+        raise DataError(f"{pictures}: no such folder -- {advice}")
     if val_list is None and any(entry.is_dir() for entry in pictures.iterdir()):
         return Folder(split, root=pictures)
     lists = [root / name for name in _LISTS] if val_list is None else [val_list]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import TextIOWrapper
@@ -32,6 +33,8 @@ SPLIT_COLUMN = "split"
 
 # The byte order marks FF FE and FE FF, read as if they were UTF-8: Excel's "Unicode text" begins with one.
 _BOMS_OF_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+# Bytes that are no UTF-8, as "surrogateescape" reads them.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 class Row(NamedTuple):
@@ -56,7 +59,7 @@ class Records:
 
     def refuse(self, number: int, reason: str) -> None:
         """Note that a line, or an entry of a JSON list, is wrong."""
-        self.problems.append(f"{'entry' if self.format == 'json' else 'line'} {number}: {reason}")
+        self.problems.append(f"{self._place(number)}: {reason}")
 
     def rows(self) -> Iterator[Row]:
         """Yield the good lines. Raises DataError when the file is not of its format at all."""
@@ -85,6 +88,7 @@ class Records:
             elif label is not None and not labelled:
                 self.refuse(number, "a label, where the lines before have none")
             else:
+                self._refuse_bytes(number, label)
                 yield Row(number, path, label, None)
 
     def _table(self, file: TextIOWrapper) -> Iterator[Row]:
@@ -151,6 +155,8 @@ class Records:
         if self.classes is None and classes is not None:
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise DataError(f"{self.path}: metainfo.classes must be a list of names, got {_short(classes)}")
+            for name in classes:
+                refuse_bytes(f"{self.path}: metainfo.classes", name)
             self.classes = classes
 
     def _columns(self, columns: Sequence[str]) -> tuple[str, str | None]:
@@ -164,6 +170,7 @@ class Records:
                         f"{self.path}: line 1 is a picture, not the names of the columns "
                         "-- write them above it, such as: path,label"
                     )
+                self._refuse_bytes(1, list(columns))
                 wanted = repr(chosen) if chosen else " or ".join(map(repr, known))
                 choose = "" if chosen else ' -- name it: path_column = "..."'
                 raise DataError(f"{self.path}: has no column {wanted}, only {', '.join(columns)}{choose}")
@@ -180,12 +187,30 @@ class Records:
         else:
             written = row[label] if label else None
             written = written.strip() if isinstance(written, str) else written
+            self._refuse_bytes(number, written, split)
             yield Row(number, path.strip(), written, split if split is None else str(split).strip())
+
+    def _refuse_bytes(self, number: int, *names: Any) -> None:
+        """Raise DataError for a label or a split that is no text; only a path may have bytes of any kind."""
+        for name in names:
+            for text in name if isinstance(name, list) else [name]:
+                if isinstance(text, str) and not text.isascii():
+                    refuse_bytes(f"{self.path}: {self._place(number)}", text)
+
+    def _place(self, number: int) -> str:
+        return f"{'entry' if self.format == 'json' else 'line'} {number}"
 
 
 def format_of(path: str) -> Format:
     """Tell a list's format by its extension; what is no other is lines of text."""
     return _FORMATS.get(PurePosixPath(path.partition("::")[0]).suffix.lower(), "text")
+
+
+def refuse_bytes(where: str, text: str) -> None:
+    """Raise DataError when there are bytes in a text that are no UTF-8."""
+    if _NOT_UTF8.search(text):
+        shown = repr(text[:40]).replace("\\udc", "\\x")
+        raise DataError(f"{where}: {shown} is not UTF-8 -- save the file as UTF-8")
 
 
 def _cut(line: str) -> tuple[str, str | None]:

@@ -1,6 +1,7 @@
 """Lists of pictures in all their forms, and what is said about the lines that are wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,69 @@ def test_the_column_split_chooses_the_lines(listed):
 )
 def test_what_is_wrong_is_said_with_its_line(listed, name, content, parameters, message):
     assert message_of(listed, name, content, **parameters) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parameters", "message"),
+    [
+        ("l.txt", "a.jpg cat\nb.jpg café\n", {}, r"l.txt: line 2: 'caf\xe9' is not UTF-8"),
+        ("l.csv", "path,label\na.jpg,cat\n\nb.jpg,Ü\n", {}, r"l.csv: line 4: '\xdc' is not UTF-8"),
+        ("l.tsv", "path\tlabel\na.jpg\té\n", {}, r"l.tsv: line 2: '\xe9' is not UTF-8"),
+        ("l.csv", "path,label,split\na.jpg,cat,é\n", {}, r"l.csv: line 2: '\xe9' is not UTF-8"),
+        (
+            "l.csv",
+            "path,größe\na.jpg,cat\n",
+            {"label_column": "größe"},
+            r"l.csv: line 1: 'gr\xf6\xdfe' is not UTF-8",
+        ),
+        (
+            "l.csv",
+            "path,labels\na.jpg,sea;café\n",
+            {"labels_column": "labels", "separator": ";"},
+            r"l.csv: line 2: 'sea;caf\xe9' is not UTF-8",
+        ),
+        (
+            "l.jsonl",
+            '{"path": "a.jpg", "label": "cat"}\n{"path": "b.jpg", "label": "é"}\n',
+            {},
+            r"l.jsonl: line 2: '\xe9' is not UTF-8",
+        ),
+        ("l.jsonl", '{"path": "a.jpg", "label": ["cat", "é"]}\n', {}, r"l.jsonl: line 1: '\xe9' is not UTF-8"),
+        ("l.json", '[{"path": "a.jpg", "label": "é"}]', {}, r"l.json: entry 1: '\xe9' is not UTF-8"),
+        (
+            "l.json",
+            '{"metainfo": {"classes": ["é"]}, "data_list": [{"img_path": "a.jpg", "gt_label": 0}]}',
+            {},
+            r"l.json: metainfo.classes: '\xe9' is not UTF-8",
+        ),
+    ],
+)
+def test_names_that_are_not_utf8_are_refused(name, content, parameters, message):
+    Path(name).write_text(content, encoding="latin-1")
+    with pytest.raises(DataError) as error:
+        filelist("train", path=name, **parameters)
+    assert str(error.value) == f"{message} -- save the file as UTF-8"
+
+
+def test_a_file_of_classes_that_is_not_utf8_is_refused(listed):
+    Path("classes.txt").write_bytes(b"cat\n\ncaf\xe9\n")
+    assert message_of(listed, "l.txt", "a.jpg cat\n", classes="classes.txt") == (
+        r"classes.txt: line 3: 'caf\xe9' is not UTF-8 -- save the file as UTF-8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("l.txt", b"caf\xe9 1.jpg \xc3\xa9\n"),
+        ("l.csv", b"path,label,gr\xf6\xdfe\ncaf\xe9 1.jpg,\xc3\xa9,\xfc\n"),
+        ("l.jsonl", b'{"path": "caf\xe9 1.jpg", "label": "\xc3\xa9"}\n'),
+    ],
+)
+def test_a_path_may_have_any_bytes(name, content):
+    Path(name).write_bytes(content)
+    dataset = filelist("train", path=name)
+    assert (os.fsencode(dataset.name(0)), dataset.classes) == (b"caf\xe9 1.jpg", ["é"])
 
 
 def test_a_list_that_is_not_there():
