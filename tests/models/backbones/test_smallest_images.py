@@ -31,5 +31,8 @@ def test_smallest_image(name, index):
     with pytest.raises(ValueError, match=message):
         backbone(images)
     backbone.min_size = 1  # and a lower limit would let through what does not fit
-    with pytest.raises(RuntimeError):
-        backbone(images)
+    try:
+        nothing = backbone(images)
+    except RuntimeError:
+        return
+    assert nothing.numel() == 0  # of which some versions of torch say nothing
