@@ -1,7 +1,7 @@
 """Pictures per second of clscli's, mmpretrain's, timm's and torchvision's loaders, taking turns; run by hand.
 
     pip install timm mmpretrain mmengine mmcv-lite      # the peers; clscli[test,mmpretrain] has them as well
-    python tests/benchmarks/bench_loader.py PHOTOS [--pictures 1000] [--size 500x375] [--rounds 5]
+    python tests/benchmarks/bench_loader.py PHOTOS [--pictures 1000] [--size 500x375] [--rounds 5] [--threads 1]
     python tests/benchmarks/bench_loader.py PHOTOS --loaders clscli-memory clscli-disk clscli mmpretrain
     python tests/benchmarks/bench_loader.py PHOTOS --pictures 128 --size 4032x3024
 
@@ -9,6 +9,9 @@ All read the same JPEGs, the photos below a folder brought to one size and repea
 and give normalised float batches of 224 x 224 on the CPU. The resize is antialiased but for mmpretrain, whose
 OpenCV one cannot be. Each has a process of its own and they take turns, epoch by epoch; the fastest one counts,
 but never the first, which starts the workers and fills the caches.
+
+The main process normalises with one thread for clscli, as its training decides with a network that is fast enough
+to wait for pictures, and with as many as PyTorch takes for the peers, or with `--threads N`: one is best.
 """
 
 from __future__ import annotations
@@ -148,9 +151,10 @@ def bring_to_size(photos: Path, root: Path, size: tuple[int, int], pictures: int
         original.with_name(f"{number:05}.jpg").hardlink_to(original)
 
 
-def turn_of(name: str, root: Path) -> Callable[[], None]:
+def turn_of(name: str, root: Path, threads: int | None) -> Callable[[], None]:
     """Make a loader; return what reads an epoch of it."""
-    torch.set_num_threads(1)  # for all: the workers need the cores, and clscli's training would choose so as well
+    if threads is not None or name.startswith("clscli"):
+        torch.set_num_threads(threads or 1)
     epochs = LOADERS[name](root)
 
     def read() -> None:
@@ -166,12 +170,13 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--size", default="500x375", metavar="WIDTHxHEIGHT")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--loaders", nargs="+", choices=LOADERS, default=list(LOADERS))
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
         bring_to_size(arguments.photos, Path(folder), (width, height), arguments.pictures)
-        contenders = {name: partial(turn_of, name, Path(folder)) for name in arguments.loaders}
+        contenders = {name: partial(turn_of, name, Path(folder), arguments.threads) for name in arguments.loaders}
         report(take_turns(contenders, arguments.rounds), arguments.pictures)
 
 
