@@ -61,6 +61,8 @@ def plain_spec(root):
     resize = {"type": "resize", "size": 32}
     spec["transforms"] = {"train": [{"type": "random_horizontal_flip"}, resize], "eval": [resize]}
     spec["model"] = {"backbone": {"type": "lenet5"}, "head": {"type": "linear"}}
+    # Adam would take a whole step for the last digits of a gradient that is 0 but for rounding.
+    spec["optimizer"] = {"type": "sgd", "lr": 0.1}
     spec["data"]["batch_size"] = 5
     spec["data"]["root"] = str(root)
     return spec
@@ -99,7 +101,7 @@ def weights(path):
     return load_checkpoint(path).weights
 
 
-def assert_alike(one, two, tolerance=1e-4):
+def assert_alike(one, two, tolerance=1e-6):
     """Compare two runs whose sums were taken in another order."""
     for first, second in zip(rows(one), rows(two), strict=True):
         assert [first[key] for key in SHARED if key in first] == [second[key] for key in SHARED if key in second]

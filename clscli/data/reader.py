@@ -59,10 +59,13 @@ class Reader:
         """
         if self.cache is not None:
             yield from (None for _ in draws)
-        elif draws and is_far(self._source(draws[0])):
+            return
+        first = self._source(draws[0]) if draws else None
+        if is_far(first):
             yield from prefetch(self._fetch, draws, threads=_REQUESTS, ahead=_REQUESTS)
-        else:
-            yield from map(self._source, draws)
+        elif first is not None:
+            yield first
+            yield from map(self._source, draws[1:])
 
     def _source(self, draw: Draw) -> Source | UnreadableImageError:
         try:
