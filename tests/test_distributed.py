@@ -50,7 +50,11 @@ VARIANTS = {
             {"type": "model_average", "k": 2},
         ]
     },
-    "unreadable": {"data": {"batch_size": 1, "on_bad_image": "skip"}},
+    # Not Adam, which takes a whole step for the last digits of a gradient: alone, some are 0 but for rounding.
+    "unreadable": {
+        "data": {"batch_size": 1, "on_bad_image": "skip"},
+        "optimizer": {"type": "sgd", "lr": 0.03},
+    },
     "memory": {"data": {"cache": "memory", "num_workers": 1}},
 }
 
@@ -61,8 +65,6 @@ def plain_spec(root):
     resize = {"type": "resize", "size": 32}
     spec["transforms"] = {"train": [{"type": "random_horizontal_flip"}, resize], "eval": [resize]}
     spec["model"] = {"backbone": {"type": "lenet5"}, "head": {"type": "linear"}}
-    # Adam would take a whole step for the last digits of a gradient that is 0 but for rounding.
-    spec["optimizer"] = {"type": "sgd", "lr": 0.1}
     spec["data"]["batch_size"] = 5
     spec["data"]["root"] = str(root)
     return spec
@@ -101,7 +103,7 @@ def weights(path):
     return load_checkpoint(path).weights
 
 
-def assert_alike(one, two, tolerance=1e-6):
+def assert_alike(one, two, tolerance=1e-4):
     """Compare two runs whose sums were taken in another order."""
     for first, second in zip(rows(one), rows(two), strict=True):
         assert [first[key] for key in SHARED if key in first] == [second[key] for key in SHARED if key in second]
