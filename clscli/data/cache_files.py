@@ -54,7 +54,7 @@ def file_on_disk(view: View, facts: Iterable[object]) -> Path | None:
     digest = hashlib.blake2b(repr(list(facts)).encode(), digest_size=16)
     is_any = False
     for index in range(len(view)):
-        stamp = stamp_of(view[index].source)
+        stamp = stamp_of(view.source(index))
         is_any |= stamp != 0
         digest.update(stamp.to_bytes(8, "little", signed=True))
     return folder_on_disk() / f"{digest.hexdigest()}.pixels" if is_any else None

@@ -7,8 +7,6 @@ training. Pillow decodes: one set of formats, one rounding, everywhere.
 from __future__ import annotations
 
 import io
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +20,7 @@ from torch import Tensor
 from clscli.data import remote
 from clscli.data.canonical import to_rgb, upright, upright_size
 from clscli.data.jpeg import plain_jpeg
+from clscli.data.silence import silence
 from clscli.locations import is_url
 
 # A path, a URL that fsspec knows, or a span of what it points to; an encoded picture, a Pillow image, or pixels
@@ -47,43 +46,11 @@ def extensions() -> frozenset[str]:
 _NOT_PICTURES = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".h5", ".hdf", ".grib", ".bufr", ".wmf", ".emf"}
 
 
-class _Silence:
-    """Ignore warnings while any thread is inside.
-
-    `warnings.catch_warnings` changes the whole process: where threads overlap, the first to leave would end
-    the silence of the others, and the last one make it permanent.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._num_inside = 0
-        self._filters = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._num_inside == 0:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.simplefilter("ignore")
-            self._num_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._num_inside -= 1
-            if self._num_inside == 0:
-                self._filters.__exit__(None, None, None)
-
-
-# Pillow warns of odd metadata that does not change the pixels, and of large pictures.
-_silence = _Silence()
-
-
 @contextmanager
 def reading() -> Iterator[None]:
     """Put whatever Pillow raises into words: as UnreadableImageError."""
     try:
-        with _silence:
-            yield
+        yield
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -112,7 +79,7 @@ def decode(source: Source) -> Tensor:
             return pixels
         with opened(file) as image:
             image.load()
-        return pixels_of(to_rgb(upright(image)))
+            return pixels_of(to_rgb(upright(image)))
 
 
 # How a whole file of these formats ends, but for what some cameras write behind it.
@@ -128,7 +95,8 @@ def check_header(source: str | Path | bytes | Image.Image) -> tuple[int, int]:
     """
     with reading():
         if isinstance(source, Image.Image):
-            return upright_size(source)
+            with silence:
+                return upright_size(source)
         with opened(source) as image:
             end = _ENDS.get(image.format or "", b"")
             # In search of metadata behind the pixels, where hardly any are, Pillow would decode a whole PNG.
@@ -177,12 +145,13 @@ def fetched(source: Filed | Image.Image) -> Fetched | Image.Image:
 
 @contextmanager
 def opened(source: Filed | Image.Image) -> Iterator[Image.Image]:
-    """Open a picture without decoding it; it can be used on after `load`."""
+    """Open a picture without decoding it; Pillow is silent as long as it is open."""
     if isinstance(source, Image.Image):
-        yield source.copy()
+        with silence:
+            yield source.copy()
         return
     file = fetched(source)
-    with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+    with silence, Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
         yield image
 
 

@@ -106,7 +106,7 @@ def _read_all(view: View) -> Iterator[list[_Facts]]:
 def _read(view: View, index: int) -> _Facts:
     """Read one picture as training does, and its file only once."""
     try:
-        source = view[index].source
+        source = view.source(index)
         if not isinstance(source, str | Path | Span | bytes):
             return _of_pixels(source)
         content, form, mode = read_encoded(source)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from clscli.data.canonical import orientation_of
+from clscli.data.silence import silence
 
 _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
 _MAGIC = b"\xff\xd8\xff"
@@ -75,7 +76,7 @@ def _lies(content: bytes) -> bool:
     """Tell whether a JPEG's metadata say that it must be turned."""
     if not _may_have_metadata(content):  # then Pillow, to which the rest is left, would take longer to see it
         return False
-    with Image.open(io.BytesIO(content)) as image:
+    with silence, Image.open(io.BytesIO(content)) as image:
         return orientation_of(image) != 1
 
 

@@ -65,7 +65,7 @@ def output_shape(transforms: Sequence[Transform], view: View) -> tuple[int, int,
     with seeded(0):
         for index in range(len(view)):
             try:
-                channels, height, width = read(view[index].source, transforms, scaled_decode=True).shape
+                channels, height, width = read(view.source(index), transforms, scaled_decode=True).shape
                 return channels, height, width
             except UnreadableImageError:
                 continue

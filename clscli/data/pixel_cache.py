@@ -96,7 +96,7 @@ class PixelCache:
         return apply_to_shared(self._rest, pixels)
 
     def _read(self, index: int) -> Tensor:
-        return read(self.view[index].source, self._once, scaled_decode=self._scaled_decode)
+        return read(self.view.source(index), self._once, scaled_decode=self._scaled_decode)
 
     def _fill(self, index: int, slot: npt.NDArray[np.uint8]) -> None:
         self._marks[index] = 0

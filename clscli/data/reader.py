@@ -69,7 +69,7 @@ class Reader:
 
     def _source(self, draw: Draw) -> Source | UnreadableImageError:
         try:
-            return self.view[draw.index].source
+            return self.view.source(draw.index)
         except UnreadableImageError as error:
             return error
 

@@ -171,7 +171,7 @@ def _read_all(view: View, transforms: Sequence[Transform], scaled_decode: bool) 
 
     def read_one(index: int) -> Tensor | str:
         try:
-            return read(view[index].source, transforms, scaled_decode=scaled_decode).permute(1, 2, 0)
+            return read(view.source(index), transforms, scaled_decode=scaled_decode).permute(1, 2, 0)
         except UnreadableImageError as error:
             return str(error)
 

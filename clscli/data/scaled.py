@@ -38,12 +38,12 @@ def decode_region(source: Source, choose: ChooseRegion, *, scaled: bool = True) 
                 region = region or choose(*size)
                 reduction = _reduce(image, region.reduction)
             image.load()
-        if region is not None and reduction > 1:
-            region = _shifted(region, image, size, reduction)
-            return _take_reduced(to_rgb(upright(image)), region, reduction)
-        refuse_empty(image.height, image.width)
-        image = to_rgb(upright(image))
-        return _take(image, region or choose(image.height, image.width))
+            if region is not None and reduction > 1:
+                region = _shifted(region, image, size, reduction)
+                return _take_reduced(to_rgb(upright(image)), region, reduction)
+            refuse_empty(image.height, image.width)
+            image = to_rgb(upright(image))
+            return _take(image, region or choose(image.height, image.width))
 
 
 def _reduce(image: Image.Image, reduction: int) -> int:

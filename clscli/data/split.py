@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clscli.data.decode import UnreadableImageError
+from clscli.data.decode import Source, UnreadableImageError
 from clscli.data.samples import Dataset, LabelSets, Sample, has_label_sets, label_sets_of, targets_of
 from clscli.errors import DataError
 from clscli.seeds import seed_for
@@ -59,8 +59,11 @@ class View:
 
     def __getitem__(self, index: int) -> Sample:
         target = self.targets[index]
-        source = self.dataset[int(self._indices[index])].source
-        return Sample(source, target if isinstance(target, tuple) else int(target))
+        return Sample(self.source(index), target if isinstance(target, tuple) else int(target))
+
+    def source(self, index: int) -> Source:
+        """Return what a sample's picture is read from."""
+        return self.dataset[int(self._indices[index])].source
 
     def labels(self, index: int) -> list[str]:
         """Name the classes of a sample: one, or with several labels any number of them."""

@@ -18,7 +18,7 @@ class RandomHorizontalFlip:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Mirror one image `(C, H, W)`, or not."""
-        return image.flip(-1) if torch.rand(1) < self.p else image
+        return image.flip(-1) if torch.rand(()).item() < self.p else image
 
     def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
         """Mirror some images of a batch `(B, C, H, W)`."""
@@ -33,7 +33,7 @@ class RandomVerticalFlip:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Mirror one image `(C, H, W)`, or not."""
-        return image.flip(-2) if torch.rand(1) < self.p else image
+        return image.flip(-2) if torch.rand(()).item() < self.p else image
 
     def batched(self, images: Tensor, draws: BatchDraws) -> Tensor:
         """Mirror some images of a batch `(B, C, H, W)`."""
