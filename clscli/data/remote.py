@@ -87,7 +87,10 @@ def is_far(source: object) -> bool:
     url = source.url if isinstance(source, Span) else source
     if not (isinstance(url, str) and is_url(url)) or "::" in url:
         return False
-    return bool(locate(url)[0].async_impl)
+    try:
+        return bool(locate(url)[0].async_impl)
+    except DataError:  # told of each picture, when it is to be read
+        return False
 
 
 def list_url(folder: str) -> Iterator[tuple[str, bool]]:

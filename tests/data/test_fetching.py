@@ -16,6 +16,7 @@ from clscli.cache import cache_directory
 from clscli.data.datasets.filelist import filelist
 from clscli.data.datasets.webdataset import WebDataset
 from clscli.data.loader import BatchLoader
+from clscli.data.samples import Sample
 from clscli.data.split import View
 from clscli.data.transforms.geometry import Resize
 
@@ -102,6 +103,26 @@ def test_one_that_is_gone_is_named_and_the_others_keep_their_labels(tmp_path):
         9: "not a picture, or of a format that cannot be read",
     }
     assert all(torch.equal(batch.images[:, 0, 0, 0].long(), batch.indices) for batch in found)
+
+
+class Unknown:
+    """Two pictures of a protocol that nobody knows, from a data set that does not look."""
+
+    classes = ("a",)
+    targets = (0, 0)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return Sample(f"nosuch://{index}.png", 0)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_protocol_that_nobody_knows_is_told_of_each_picture(num_workers):
+    (batch,) = batches(Unknown(), num_workers)
+    reason = "cannot be read: Protocol not known: nosuch"
+    assert batch.unreadable == [(index, f"nosuch://{index}.png: {reason}") for index in range(2)]
 
 
 def test_members_of_shards_are_fetched_at_once_and_nothing_else_of_them(tmp_path):
