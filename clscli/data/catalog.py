@@ -92,13 +92,14 @@ def _division(spec: ResolvedSpec, train: Dataset, run: Path | None) -> Tensor:
             "shows pictures several times, so none can be split off for validation -- write data.val, "
             "or divide the pictures first, with a kfold in it"
         )
-    if run is not None and _was_divided(run):
-        return read_manifest(run / MANIFEST, train)
+    if manifest := _manifest_of(run):
+        return read_manifest(manifest, train)
     return stratified_split(train, spec.spec.data.val_fraction, spec.spec.seed)
 
 
-def _was_divided(run: Path) -> bool:
-    return (run / MANIFEST).is_file()
+def _manifest_of(run: Path | None) -> Path | None:
+    """Return where a run has written how the pictures were divided; None if they were not."""
+    return run / MANIFEST if run is not None and (run / MANIFEST).is_file() else None
 
 
 def _datasets(spec: ResolvedSpec, run: Path | None) -> dict[str, Dataset]:
@@ -116,7 +117,7 @@ def _datasets(spec: ResolvedSpec, run: Path | None) -> dict[str, Dataset]:
             found[split] = _checked(bound, spec.construct(bound, split=split))
     train = spec.one("data", "train")
     divides_itself = getattr(found["train"], "divides_itself", False) or _divides_itself(train)
-    if "val" not in found and divides_itself and not (run is not None and _was_divided(run)):
+    if "val" not in found and divides_itself and _manifest_of(run) is None:
         found["val"] = spec.construct(train, split="val")
     return found
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from clscli.data import remote
 from clscli.data.canonical import to_rgb, upright, upright_size
-from clscli.data.jpeg import plain_jpeg
+from clscli.data.jpeg import in_memory, plain_jpeg
 from clscli.data.silence import silence
 from clscli.locations import is_url
 
@@ -74,7 +74,7 @@ def decode(source: Source) -> Tensor:
     with reading():
         if isinstance(source, Tensor):
             return with_three_channels(source)
-        file = fetched(source)
+        file = in_memory(fetched(source))
         if (jpeg := plain_jpeg(file)) and (pixels := jpeg.decode()) is not None:
             return pixels
         with opened(file) as image:

@@ -11,7 +11,7 @@ import io
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from PIL import Image
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from clscli.data.canonical import orientation_of
 from clscli.data.silence import silence
+
+Source = TypeVar("Source")
 
 _EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif")
 _MAGIC = b"\xff\xd8\xff"
@@ -43,16 +45,22 @@ class PlainJpeg(NamedTuple):
             return None
 
 
-def plain_jpeg(source: object) -> PlainJpeg | None:
-    """Read a JPEG's file and header, if the source is a path or bytes of a plain one and simplejpeg is there.
+def in_memory(source: Source) -> Source | bytes:
+    """Read the file of a path that is named as JPEGs are, if simplejpeg is there; anything else stays as it is.
 
-    Raises OSError for a path that cannot be read.
+    Other files may be huge, and Pillow reads of them what it needs. Raises OSError for one that cannot be read.
     """
+    is_path = isinstance(source, str | Path)
+    if _simplejpeg() is None or not is_path or not str(source).lower().endswith(_EXTENSIONS):
+        return source
+    with open(str(source), "rb", buffering=0) as file:  # noqa: PTH123  # a Path of each text would take as long again
+        return file.read()
+
+
+def plain_jpeg(content: object) -> PlainJpeg | None:
+    """Read the header of an encoded picture; None unless it is a plain JPEG's and simplejpeg is there."""
     library = _simplejpeg()
-    if library is None or not isinstance(source, str | Path | bytes):
-        return None
-    content = source if isinstance(source, bytes) else _read_jpeg(source)
-    if not content.startswith(_MAGIC):
+    if library is None or not isinstance(content, bytes) or not content.startswith(_MAGIC):
         return None
     try:
         height, width, colorspace, _ = library.decode_jpeg_header(content)
@@ -62,14 +70,6 @@ def plain_jpeg(source: object) -> PlainJpeg | None:
     if too_large or colorspace not in _COLORSPACES or _lies(content):
         return None
     return PlainJpeg(content, height, width)
-
-
-def _read_jpeg(path: str | Path) -> bytes:
-    """Read a file that is named as JPEGs are; of others, which may be huge, nothing."""
-    if not str(path).lower().endswith(_EXTENSIONS):
-        return b""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # a Path of each text would take as long again
-        return file.read()
 
 
 def _lies(content: bytes) -> bool:

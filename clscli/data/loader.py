@@ -123,9 +123,8 @@ class BatchLoader:
         workers = auto_workers() if num_workers == "auto" else num_workers
         workers = min(workers, len(self.order))
         self._handover: Handover | None = None
-        if (
-            workers and image_shape is not None and not pin_memory
-        ):  # else DataLoader hands over, and pins in a thread
+        # What is pinned, DataLoader hands over: it pins in a thread.
+        if workers and image_shape is not None and not pin_memory:
             self._handover = Handover.open(image_shape, -(-batch_size // processes), workers, _AHEAD)
         self._loader: DataLoader[Any] = DataLoader(
             Reader(view, transforms, seed, scaled_decode, cache),  # type: ignore[arg-type]  # indexed by Draw, not by int

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from clscli.data.canonical import mirrored, to_rgb, upright, upright_size
 from clscli.data.decode import Source, fetched, opened, pixels_of, reading, refuse_empty, with_three_channels
-from clscli.data.jpeg import plain_jpeg
+from clscli.data.jpeg import in_memory, plain_jpeg
 from clscli.data.region import ChooseRegion, Region, take
 
 # Which formats Pillow's `draft` can decode at a fraction of their size.
@@ -26,12 +26,11 @@ def decode_region(source: Source, choose: ChooseRegion, *, scaled: bool = True) 
         if isinstance(source, Tensor):
             pixels = with_three_channels(source)
             return take(pixels, choose(pixels.shape[1], pixels.shape[2]))
-        file, region, reduction = fetched(source), None, 1
+        file, region, reduction = in_memory(fetched(source)), None, 1
         if jpeg := plain_jpeg(file):
             region = choose(jpeg.height, jpeg.width)
             if not (scaled and region.reduction > 1) and (plain := jpeg.decode()) is not None:
                 return take(plain, region)
-            file = jpeg.content
         with opened(file) as image:
             if scaled and image.format in _SCALABLE:
                 size = upright_size(image)
